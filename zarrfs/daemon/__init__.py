@@ -1,0 +1,1 @@
+"""Mounts as operators run them: config, supervisor, workers, status."""

@@ -1,0 +1,1 @@
+"""Frontends: the kernel protocol (`native`) or libfuse (`fusepy`), translated to `vfs`."""

@@ -1,0 +1,1 @@
+"""The FUSE kernel protocol: bytes to messages and back. No I/O."""

@@ -1,0 +1,1 @@
+"""Storage: the Zarr-aware facade over one backend, and the backends."""

@@ -1,0 +1,1 @@
+"""File semantics: nodes, handles, caches, permissions. Decided here and nowhere else."""

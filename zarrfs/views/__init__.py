@@ -1,0 +1,1 @@
+"""Views: a Storage shown as another Storage."""

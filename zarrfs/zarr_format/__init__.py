@@ -1,0 +1,1 @@
+"""Pure Zarr knowledge: documents, keys, codecs. No I/O."""
