@@ -9,15 +9,13 @@ nothing here has state.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+from zarrfs.daemon.quantities import parse_duration_s, parse_mode, parse_size
 from zarrfs.errors import InvalidArgumentError
-
-KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
-_SIZE_UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
-_SECONDS = {"": 1.0, "S": 1.0, "MS": 0.001, "MIN": 60.0, "M": 60.0, "H": 3600.0, "D": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,7 @@ class MountOptions:
 
     read_only: bool | None = None
     allow_other: bool = False
-    default_permissions: bool = False
+    default_permissions: bool = True
     nonempty: bool = False
     noexec: bool = False
     noatime: bool = False
@@ -50,57 +48,6 @@ class MountOptions:
     idle_timeout_s: float | None = None
 
 
-def parse_size(text: str) -> int:
-    """Return a size in bytes: `4096`, `64K`, `1.5GiB`, `2 MB` (powers of 1024).
-
-    Raises: ValueError, whose message says what is accepted.
-
-    >>> parse_size("64K"), parse_size("1.5GiB")
-    (65536, 1610612736)
-    """
-    number, unit = _split_number(text)
-    letter = unit.upper().removesuffix("IB") if len(unit) == 3 else unit.upper()
-    if len(letter) == 2:
-        letter = letter.removesuffix("B")
-    if number is None or letter not in _SIZE_UNITS:
-        raise ValueError("a size such as 4096, 64K, 256M or 1.5G")
-    return int(number * _SIZE_UNITS[letter])
-
-
-def parse_seconds(text: str) -> float:
-    """Return a duration in seconds: `30`, `2.5s`, `500ms`, `5min`, `1h`, `1d`.
-
-    Raises: ValueError, whose message says what is accepted.
-
-    >>> parse_seconds("5min"), parse_seconds("500ms")
-    (300.0, 0.5)
-    """
-    number, unit = _split_number(text)
-    if number is None or unit.upper() not in _SECONDS:
-        raise ValueError("a duration such as 30, 500ms, 5min or 1h")
-    return number * _SECONDS[unit.upper()]
-
-
-def _split_number(text: str) -> tuple[float | None, str]:
-    """Split `"1.5 GiB"` into 1.5 and `"GiB"`; None where no number leads."""
-    text = text.strip()
-    end = next((i for i, c in enumerate(text) if c not in "0123456789."), len(text))
-    try:
-        return float(text[:end]), text[end:].strip()
-    except ValueError:
-        return None, text
-
-
-def _mode(text: str) -> int:
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise ValueError("an octal mode such as 644")
-    return mode
-
-
 def _uid(text: str) -> int:
     if text.isdecimal():
         return int(text)
@@ -109,7 +56,7 @@ def _uid(text: str) -> int:
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError:
-        raise ValueError("a user's number, or the name of a user of this system") from None
+        raise ValueError(f"{text!r} is neither a user's number nor a user of this system") from None
 
 
 def _gid(text: str) -> int:
@@ -120,46 +67,49 @@ def _gid(text: str) -> int:
     try:
         return grp.getgrnam(text).gr_gid
     except KeyError:
-        raise ValueError("a group's number, or the name of a group of this system") from None
+        raise ValueError(f"{text!r} is neither a group's number nor a group here") from None
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 256:
-        raise ValueError("a number from 1 to 256")
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ValueError(f"{text!r} is not a number from 1 to 64")
     return int(text)
 
 
 def _percent(text: str) -> float:
-    number, unit = _split_number(text)
-    if number is None or unit not in ("", "%") or not 0 <= number <= 100:
-        raise ValueError("a percentage from 0 to 100")
-    return number
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1
+    if not 0 <= percent <= 100:
+        raise ValueError(f"{text!r} is not a percentage from 0 to 100")
+    return percent
 
 
 def _inner_path(text: str) -> str:
     names = [name for name in text.split("/") if name not in ("", ".")]
     if ".." in names:
-        raise ValueError("a path inside the store, without '..'")
+        raise ValueError("'..' cannot be part of a path inside the store")
     return "/".join(names)
 
 
 def _views(text: str) -> tuple[str, ...]:
     names = tuple(filter(None, text.replace("+", ",").replace(":", ",").split(",")))
     if not names:
-        raise ValueError("the name of a view, or several joined by '+'")
+        raise ValueError("write the name of a view, or several joined by '+'")
     return names
 
 
 def _path(text: str) -> str:
     if not text:
-        raise ValueError("the path of a file")
-    return text
+        raise ValueError("write the path of a file")
+    return os.path.abspath(text)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
         return text
 
     return parse
@@ -186,7 +136,9 @@ FLAGS = {
     "ro": Flag("read_only", True, "read-only (the default for archives)"),
     "rw": Flag("read_only", False, "read-write (the default for folders and memory)"),
     "allow_other": Flag("allow_other", True, "other users may enter the mount"),
-    "default_permissions": Flag("default_permissions", True, "the kernel checks modes and owners"),
+    "default_permissions": Flag(
+        "default_permissions", True, "the kernel checks modes and owners (always on)"
+    ),
     "nonempty": Flag("nonempty", True, "mount over a folder that is not empty"),
     "passthrough": Flag("passthrough", True, "insist that the kernel reads files itself"),
     "nopassthrough": Flag("passthrough", False, "never let the kernel read files itself"),
@@ -203,15 +155,15 @@ VALUED = {
     "view": Valued("view", "NAME[+NAME]", _views, "show the store as another tool needs it"),
     "uid": Valued("uid", "USER", _uid, "everything belongs to this user"),
     "gid": Valued("gid", "GROUP", _gid, "everything belongs to this group"),
-    "fmode": Valued("file_mode", "OCTAL", _mode, "the mode of every file"),
-    "dmode": Valued("dir_mode", "OCTAL", _mode, "the mode of every folder"),
+    "fmode": Valued("file_mode", "OCTAL", parse_mode, "the mode of every file"),
+    "dmode": Valued("dir_mode", "OCTAL", parse_mode, "the mode of every folder"),
     "frontend": Valued(
         "frontend",
         "native|fusepy",
         _one_of("native", "fusepy"),
         "how to speak to the kernel (native where it works)",
     ),
-    "threads": Valued("threads", "N", _count, "how many threads answer the kernel"),
+    "threads": Valued("threads", "N", _threads, "how many threads answer the kernel"),
     "cache": Valued("cache_bytes", "SIZE", parse_size, "memory for decompressed entries"),
     "read_ahead": Valued("read_ahead_bytes", "SIZE", parse_size, "what the kernel reads ahead"),
     "validate": Valued(
@@ -222,12 +174,12 @@ VALUED = {
     ),
     "size": Valued("size_bytes", "SIZE", parse_size, "the most a memory store may hold"),
     "snapshot": Valued("snapshot", "FILE", _path, "load memory from an archive, save it there"),
-    "commit": Valued("commit_s", "SECONDS", parse_seconds, "commit an archive this often"),
+    "commit": Valued("commit_s", "SECONDS", parse_duration_s, "commit an archive this often"),
     "compact": Valued(
         "compact_percent", "PERCENT", _percent, "compact an archive with this much waste at the end"
     ),
     "idle_timeout": Valued(
-        "idle_timeout_s", "SECONDS", parse_seconds, "unmount after this long without use"
+        "idle_timeout_s", "SECONDS", parse_duration_s, "unmount after this long without use"
     ),
 }
 
@@ -281,7 +233,7 @@ def _parse_one(name: str, value: str | None) -> dict[str, Any]:
     try:
         return {row.field: row.parse(value)}
     except ValueError as problem:
-        raise _wrong(f"{name}={value}", f"{name} needs {problem}", "") from None
+        raise _wrong(f"{name}={value}", str(problem), "") from None
 
 
 def _known(name: str) -> bool:
