@@ -242,7 +242,7 @@ class _Reading:
         for key in ("snapshot", "size"):
             if mount.get(key) is not None and not memory:
                 self._report(("mounts", at, key), "only a memory mount has one")
-        if mount.get("create") and mount.get("mode", "ro") != "rw":
+        if mount.get("create") and mount.get("mode") != "rw":
             self._report(("mounts", at, "create"), "needs `mode: rw`")
         if not isinstance(source, str) or not source or memory:
             return

@@ -54,7 +54,9 @@ class Permissions(_Section):
 class _Settings(_Section):
     """What one mount may set, and `defaults` may set for all."""
 
-    mode: Literal["ro", "rw"] = Field("ro", description="Read-only, or writable.")
+    mode: Literal["ro", "rw"] | None = Field(
+        None, description="Read-only or writable; archives are ro and the rest rw if left out."
+    )
     frontend: Literal["native", "fusepy"] | None = Field(
         None, description="Kernel protocol or libfuse; the best one available if left out."
     )

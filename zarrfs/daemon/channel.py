@@ -1,0 +1,179 @@
+"""What supervisor and worker say to each other, and the socket they say it over.
+
+Each message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors
+beside it (SCM_RIGHTS). Both ends are used from one thread, except that any
+thread of a worker may `send`.
+
+Source: unix(7), cmsg(3).
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+_MAX_MESSAGE_BYTES: Final = 1 << 16
+_MAX_DESCRIPTORS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Worker: the source is open and right; mount it and send `Serve`."""
+
+    fsname: str
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Worker: keep these descriptors for my successor, under these names."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Worker: my successor needs these no longer."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """Worker: INIT is about to be answered with these values."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Worker: the mount answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Worker: I am well, and this is what I did so far."""
+
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Worker: I cannot go on, and a successor could not either."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Worker: all is written out and let go. `unmounted` says whether the mount is gone."""
+
+    unmounted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Supervisor: serve the descriptor beside this message.
+
+    `negotiated` is None where nobody answered INIT yet.
+    """
+
+    negotiated: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Supervisor: write everything out, then end; the mount is taken down by me."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Supervisor: make everything durable now (commit, snapshot)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Supervisor: log statistics and stacks."""
+
+
+Message: TypeAlias = (
+    Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Finished
+    | Serve | Stop | Save | Dump
+)  # fmt: skip
+_KINDS: Final[dict[str, Callable[..., Message]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Finished),
+        *(Serve, Stop, Save, Dump),
+    )
+}
+
+
+class Received(NamedTuple):
+    message: Message
+    descriptors: list[int]
+
+
+class Channel:
+    """One end. `receive` waits; `fileno` is for a selector."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, Channel]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), cls(theirs)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        """Send; False when the other end is gone or does not read any more."""
+        data = json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+        try:
+            self._socket.sendmsg([data], rights if descriptors else [], socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def receive(self, timeout_s: float | None = None) -> Received | None:
+        """Return the next message, or None when the other end is gone.
+
+        Raises: TimeoutError.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        if not poll.poll(None if timeout_s is None else timeout_s * 1000):
+            raise TimeoutError
+        descriptors = array.array("i")
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(
+                _MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_MAX_DESCRIPTORS * descriptors.itemsize)
+            )
+        except ConnectionError:
+            return None
+        for _, kind, payload in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) // 4 * 4])
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return Received(_decode(data), list(descriptors)) if data else None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _decode(data: bytes) -> Message:
+    values = json.loads(data)
+    kind = _KINDS[values.pop("kind")]
+    return kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    )
