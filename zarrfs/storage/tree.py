@@ -164,7 +164,13 @@ class FileTree(Protocol):
     def set_attr(self, nodeid: NodeId, change: AttrChange) -> Attr: ...
 
     def make(
-        self, parent: NodeId, name: bytes, mode: int, owner: Owner, *, rdev: int = 0,
+        self,
+        parent: NodeId,
+        name: bytes,
+        mode: int,
+        owner: Owner,
+        *,
+        rdev: int = 0,
         target: bytes = b"",
     ) -> Entry:
         """Make a node of the type in `mode`: file, folder, symlink (`target`), fifo...
@@ -214,6 +220,20 @@ class StatelessReads(Protocol):
 
 
 @runtime_checkable
+class CreatesOpen(Protocol):
+    """A tree that makes and opens a file in one step.
+
+    Without it `vfs` calls `make` and then `open`, which fails where the new
+    file's own mode forbids what its maker may do.
+    """
+
+    def create(
+        self, parent: NodeId, name: bytes, mode: int, owner: Owner, flags: int
+    ) -> tuple[Entry, OpenFile]:
+        """Make a regular file that was not there. Raises: as `make`."""
+
+
+@runtime_checkable
 class ListsEntries(Protocol):
     """A tree that resolves a whole folder at once, for READDIRPLUS."""
 
@@ -241,7 +261,7 @@ class Change(NamedTuple):
 class Watchable(Protocol):
     """A tree that tells of changes made behind its back, such as by Storage."""
 
-    def watch(self, listener: "ChangeListener") -> None: ...
+    def watch(self, listener: ChangeListener) -> None: ...
 
 
 class ChangeListener(Protocol):

@@ -37,6 +37,8 @@ class Opened(NamedTuple):
     """FOPEN_DIRECT_IO: bypass the page cache."""
     backing_fd: int | None
     """A real descriptor that the kernel may read and write by itself."""
+    no_flush: bool = False
+    """FOPEN_NOFLUSH: closing a descriptor of this handle need not be told."""
 
 
 class CachePolicy(NamedTuple):
@@ -98,7 +100,12 @@ class FileSystem(Protocol):
     def unlink(self, caller: Caller, parent: NodeId, name: bytes) -> None: ...
     def rmdir(self, caller: Caller, parent: NodeId, name: bytes) -> None: ...
     def rename(
-        self, caller: Caller, parent: NodeId, name: bytes, new_parent: NodeId, new_name: bytes,
+        self,
+        caller: Caller,
+        parent: NodeId,
+        name: bytes,
+        new_parent: NodeId,
+        new_name: bytes,
         flags: int,
     ) -> None: ...
 
@@ -112,12 +119,34 @@ class FileSystem(Protocol):
     def write(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, data: Buffer
     ) -> int: ...
+    def killpriv(self, caller: Caller, nodeid: NodeId) -> None:
+        """Clear the set-user-ID and set-group-ID bits, as inode(7) wants of a write.
+
+        For kernels with FUSE_HANDLE_KILLPRIV_V2: call it before `write`, `open`
+        or `setattr` when the request carries FUSE_WRITE_KILL_SUIDGID,
+        FUSE_OPEN_KILL_SUIDGID or FATTR_KILL_SUIDGID. Without that capability
+        the kernel clears the bits itself and asks for `security.capability`
+        before every write.
+        """
+
     def copy_file_range(
-        self, caller: Caller, nodeid_in: NodeId, handle_in: FileHandle, offset_in: int,
-        nodeid_out: NodeId, handle_out: FileHandle, offset_out: int, length: int,
+        self,
+        caller: Caller,
+        nodeid_in: NodeId,
+        handle_in: FileHandle,
+        offset_in: int,
+        nodeid_out: NodeId,
+        handle_out: FileHandle,
+        offset_out: int,
+        length: int,
     ) -> int: ...
     def fallocate(
-        self, caller: Caller, nodeid: NodeId, handle: FileHandle, mode: int, offset: int,
+        self,
+        caller: Caller,
+        nodeid: NodeId,
+        handle: FileHandle,
+        mode: int,
+        offset: int,
         length: int,
     ) -> None: ...
     def lseek(
@@ -138,6 +167,7 @@ class FileSystem(Protocol):
         With `plus`, the frontend must call `count_reference` for each entry it
         really sends to the kernel.
         """
+
     def count_reference(self, nodeid: NodeId) -> None: ...
     def fsyncdir(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, *, data_only: bool
@@ -154,5 +184,6 @@ class FileSystem(Protocol):
 
     def watch(self, listener: ChangeListener) -> None:
         """Tell `listener` of changes the kernel does not know of."""
+
     def destroy(self) -> None:
         """The file system was unmounted: write out everything and let go."""
