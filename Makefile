@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check -q
+PIP := $(BIN)/pip --disable-pip-version-check -qq
 CLIENTS := zarr2 z5py acquire zarrita
 JOBS ?= 4
 PYTEST_ARGS ?=
@@ -27,12 +27,17 @@ test: setup-test
 soak: setup-test
 	@bash scripts/run_tests.sh -m soak $(PYTEST_ARGS)
 
-lint: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/codespell
+# Targets of their own, so that `make -k lint` tells of every fault in one run.
+lint: lint-ruff lint-format lint-types lint-layers lint-spelling
+
+lint-%: $(VENV)/.test
+	@case $* in \
+	ruff) $(BIN)/ruff check . ;; \
+	format) $(BIN)/ruff format --check . ;; \
+	types) $(BIN)/mypy ;; \
+	layers) $(BIN)/lint-imports ;; \
+	spelling) $(BIN)/codespell ;; \
+	esac
 
 check: lint demo test
 
