@@ -1,6 +1,6 @@
 """How data types are spelled in documents, and how many bytes one element takes.
 
-Pure text and arithmetic: no NumPy. Source: Zarr v2 specification, "Data type
+Pure text and arithmetic; what NumPy makes of them is `dtypes`' business. Source: Zarr v2 specification, "Data type
 encoding" (NumPy typestrs); Zarr v3 core, "Data types"; zarr-extensions,
 `data-types`.
 """

@@ -81,9 +81,13 @@ class ArrayLayout:
 
     def contains(self, index: ChunkIndex) -> bool:
         """Whether the grid has this chunk."""
-        if len(index) != len(self.grid_shape):
+        grid_shape = self.grid_shape
+        if len(index) != len(grid_shape):
             return False
-        return all(0 <= i < n for i, n in zip(index, self.grid_shape, strict=True))
+        for i, n in zip(index, grid_shape):  # noqa: B905, SIM110 - a fifth of all()'s time
+            if not 0 <= i < n:
+                return False
+        return True
 
     def chunk_key(self, index: ChunkIndex) -> str:
         """Return a chunk's key relative to the array, whether or not the grid has it."""
