@@ -20,7 +20,8 @@
     │   ├── UnknownBackendError      no backend is registered under that name
     │   ├── CannotOpenMemoryError    a memory store has nothing to open
     │   ├── InvalidMetadataError     a document that does not parse; lists problems
-    │   └── InvalidChunkIndexError   an index outside the grid, or of another rank
+    │   ├── InvalidChunkIndexError   an index outside the grid, or of another rank
+    │   └── MalformedMessageError    bytes that are no message of the FUSE protocol
     ├── DeniedError              permissions
     ├── BusyError                in use; holder's pid where known
     ├── StaleError               the node or handle is gone
@@ -153,6 +154,10 @@ class InvalidChunkIndexError(InvalidArgumentError):
     def __init__(self, subject: str, index: tuple[int, ...], reason: str) -> None:
         super().__init__(subject, reason)
         self.index = index
+
+
+class MalformedMessageError(InvalidArgumentError):
+    """Not a message of the FUSE protocol."""
 
 
 class DeniedError(ZarrfsError):
