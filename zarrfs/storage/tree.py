@@ -234,6 +234,15 @@ class CreatesOpen(Protocol):
 
 
 @runtime_checkable
+class IgnoresFlush(Protocol):
+    """A tree that can say whether `OpenFile.flush` has anything to do."""
+
+    @property
+    def ignores_flush(self) -> bool:
+        """Whether the kernel may close descriptors without a word (FOPEN_NOFLUSH)."""
+
+
+@runtime_checkable
 class ListsEntries(Protocol):
     """A tree that resolves a whole folder at once, for READDIRPLUS."""
 
