@@ -98,19 +98,24 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """Supervisor: send a `Beat` now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dump:
     """Supervisor: log statistics and stacks."""
 
 
 Message: TypeAlias = (
     Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Finished
-    | Serve | Stop | Save | Dump
+    | Serve | Stop | Save | Report | Dump
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
         *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Finished),
-        *(Serve, Stop, Save, Dump),
+        *(Serve, Stop, Save, Report, Dump),
     )
 }
 

@@ -1,0 +1,372 @@
+"""One mount of a supervisor: its worker, its state, what is done when either ends.
+
+Owns the decisions; forking, mounting and unmounting are the `Host`'s. Used by
+the supervisor's thread alone; nothing here waits.
+
+    waiting ──> opening ──> serving ──> stopping ──> stopped
+       ^           │         │   ^
+       └── retry ──┘         v   │ successor
+                          replacing ──> given up
+
+A worker that dies is replaced while the kernel keeps the requests: the
+successor gets the same connection and the kept descriptors, and asks for what
+was not answered (FUSE_NOTIFY_RESEND, protocol 7.40).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from zarrfs.daemon.channel import (
+    Beat,
+    Channel,
+    Dump,
+    Failed,
+    Finished,
+    Forget,
+    Keep,
+    Message,
+    Negotiated,
+    Opened,
+    Report,
+    Save,
+    Serve,
+    Serving,
+    Stop,
+)
+from zarrfs.daemon.kept import FUSE, Kept
+from zarrfs.daemon.restarts import RestartHistory
+from zarrfs.errors import ZarrfsError
+
+HEARTBEAT_LIMIT_S: Final = 30.0
+STOP_LIMIT_S: Final = 60.0
+OPEN_FILES_GRACE_S: Final = 2.0
+_STACKS_GRACE_S: Final = 1.0
+_KILLED_FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM)
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    OPENING = "opening"
+    SERVING = "serving"
+    REPLACING = "replacing"
+    IDLE = "idle"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    GIVEN_UP = "given up"
+
+
+class Spec(Protocol):
+    """What a supervisor must know of a mount; the rest is its worker's business."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def idle_timeout_s(self) -> float | None: ...
+
+
+class Host(Protocol):
+    """What the supervisor's process does for a mount."""
+
+    def spawn(self, mount: SupervisedMount) -> tuple[int, Channel]:
+        """Start a worker; return its pid and our end of the channel."""
+
+    def drop_channel(self, channel: Channel) -> None: ...
+
+    def attach(self, mount: SupervisedMount, opened: Opened) -> int:
+        """Mount, and return the connection's descriptor. Raises: ZarrfsError."""
+
+    def detach(self, mount: SupervisedMount) -> None:
+        """Begin to unmount in a process of its own, lazily if files are open."""
+
+    def abort(self, mount: SupervisedMount) -> None:
+        """End the connection: everything that waits for it fails."""
+
+    def watch_requests(self, mount: SupervisedMount, *, on: bool) -> None:
+        """Call `wake` when the connection has a request, while nobody serves it."""
+
+
+@dataclass(slots=True)
+class SupervisedMount:
+    """One mount. `due_s` is when `tick` wants to be called, on the monotonic clock."""
+
+    spec: Spec
+    host: Host
+    kept: Kept
+    history: RestartHistory = field(default_factory=RestartHistory)
+    state: State = State.WAITING
+    reason: str = ""
+    pid: int | None = None
+    channel: Channel | None = None
+    statistics: dict[str, Any] = field(default_factory=dict)
+    since_s: float = 0.0
+    due_s: float | None = None
+    _last_beat_s: float = 0.0
+    _last_used_s: float = 0.0
+    _stop_by_s: float = 0.0
+    _useful: bool = False
+    _failure: str = ""
+    _unmounted: bool = False
+    _handover: bool = False
+
+    # -- what the supervisor asks -----------------------------------------
+
+    def start(self, now_s: float) -> None:
+        """Start a worker, for a new mount or for one that is there already."""
+        if self.pid is not None:
+            return
+        self._failure, self._unmounted, self._useful = "", False, False
+        self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
+        self.pid, self.channel = self.host.spawn(self)
+        if self.kept.fuse is not None:
+            self._serve(self.kept.fuse)
+        self._last_beat_s = self._last_used_s = now_s
+        self.due_s = now_s + HEARTBEAT_LIMIT_S
+
+    def stop(self, now_s: float, *, handover: bool = False) -> None:
+        """Write out, unmount and end; with `handover` leave the mount for a successor."""
+        if self.state in (State.STOPPING, State.STOPPED, State.GIVEN_UP):
+            return
+        self._handover = handover
+        self._stop_by_s = now_s + STOP_LIMIT_S
+        if self.kept.fuse is None and self.pid is None:
+            self._ended(now_s)
+            return
+        if self.pid is None:
+            self.host.watch_requests(self, on=False)
+            if not handover and self.state is State.IDLE:
+                # What the last worker kept unwritten (a memory mount's
+                # snapshot) needs a worker to be written.
+                self.start(now_s)
+        self._enter(State.STOPPING, now_s)
+        if handover or self.kept.fuse is None:
+            self._send(Stop())
+        else:
+            self.host.detach(self)
+        self.due_s = now_s + OPEN_FILES_GRACE_S
+        if self.pid is None:
+            self._ended(now_s)
+
+    def save(self) -> None:
+        self._send(Save())
+
+    def dump(self) -> None:
+        self._send(Dump())
+
+    def report(self) -> bool:
+        """Ask for fresh statistics; False when nobody will answer."""
+        return self._send(Report())
+
+    def wake(self, now_s: float) -> None:
+        """A request came for a mount whose worker was dropped."""
+        if self.state is State.IDLE:
+            self.host.watch_requests(self, on=False)
+            self.start(now_s)
+
+    # -- what happens ------------------------------------------------------
+
+    def received(self, message: Message, descriptors: list[int], now_s: float) -> None:
+        self._last_beat_s = now_s
+        match message:
+            case Opened():
+                self._attach(message, now_s)
+            case Keep(names):
+                for name, descriptor in zip(names, descriptors, strict=True):
+                    self.kept.put(name, descriptor)
+            case Forget(names):
+                self.kept.drop(names)
+            case Negotiated(values):
+                self.kept.write_record({**self.kept.read_record(), "negotiated": values})
+            case Serving():
+                self.history.served()
+                if self.state is not State.STOPPING:
+                    self._enter(State.SERVING, now_s)
+            case Beat(statistics):
+                self._note_statistics(statistics, now_s)
+            case Failed(reason):
+                self._failure = reason
+            case Finished(unmounted):
+                self._unmounted = unmounted
+            case _:
+                self._log.error("unexpected %s from worker %s", message, self.pid)
+
+    def exited(self, status: int, now_s: float) -> None:
+        """The worker ended with a wait status."""
+        pid, self.pid = self.pid, None
+        if self.channel is not None:
+            self.host.drop_channel(self.channel)
+            self.channel = None
+        gone = self._unmounted or self._connection_gone()
+        if self.state is State.STOPPING:
+            self._ended(now_s)
+        elif self._failure:
+            self._failed(self._failure, now_s)
+        elif gone:
+            self._log.info("%s was unmounted", self.spec.target)
+            self._ended(now_s)
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+            self._enter(State.IDLE, now_s)
+            self.due_s = None
+            self.host.watch_requests(self, on=True)
+        else:
+            self._replace(pid, status, now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due."""
+        if self.due_s is None or now_s < self.due_s:
+            return
+        if self.state is State.STOPPING:
+            self._press_on(now_s)
+        elif self.pid is None:
+            self.start(now_s)
+        elif now_s - self._last_beat_s >= HEARTBEAT_LIMIT_S + _STACKS_GRACE_S:
+            self._kill()
+            self.due_s = now_s + HEARTBEAT_LIMIT_S
+        elif now_s - self._last_beat_s >= HEARTBEAT_LIMIT_S:
+            self._log.error(
+                "worker %s was silent for %.0f s; its stacks follow, then it is replaced",
+                *(self.pid, now_s - self._last_beat_s),
+            )
+            self._signal(signal.SIGQUIT)
+            self.due_s = self._last_beat_s + HEARTBEAT_LIMIT_S + _STACKS_GRACE_S
+        else:
+            self.due_s = self._last_beat_s + HEARTBEAT_LIMIT_S
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything of it is left to end."""
+        return self.state not in (State.STOPPED, State.GIVEN_UP) or self.pid is not None
+
+    # -- steps -------------------------------------------------------------
+
+    @property
+    def _log(self) -> logging.Logger:
+        return logging.getLogger(f"zarrfs.mount.{self.spec.name}")
+
+    def _enter(self, state: State, now_s: float, reason: str = "") -> None:
+        if state is not self.state:
+            self.since_s = now_s
+        self.state = state
+        if reason or state is State.SERVING:
+            self.reason = reason
+
+    def _attach(self, opened: Opened, now_s: float) -> None:
+        if self.kept.fuse is not None or self.state is State.STOPPING:
+            return
+        try:
+            descriptor = self.host.attach(self, opened)
+        except (ZarrfsError, OSError) as error:
+            self._failure = str(error)
+            self._kill()
+            return
+        self.kept.put(FUSE, descriptor)
+        self._serve(descriptor)
+
+    def _serve(self, descriptor: int) -> None:
+        negotiated = self.kept.read_record().get("negotiated")
+        self._send(Serve(negotiated), [descriptor])
+
+    def _note_statistics(self, statistics: dict[str, Any], now_s: float) -> None:
+        requests = statistics.get("requests", 0)
+        if requests != self.statistics.get("requests"):
+            self._useful = self._useful or requests > 0
+            self._last_used_s = now_s
+        self.statistics = statistics
+        limit_s = self.spec.idle_timeout_s
+        if (
+            limit_s is not None
+            and self.state is State.SERVING
+            and now_s - self._last_used_s >= limit_s
+        ):
+            self._log.info("unused for %.0f s: its worker rests", now_s - self._last_used_s)
+            self._send(Stop())
+
+    def _replace(self, pid: int | None, status: int, now_s: float) -> None:
+        how = (
+            f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+            if os.WIFSIGNALED(status)
+            else f"ended with status {os.waitstatus_to_exitcode(status)}"
+        )
+        if self.kept.fuse is None:
+            self._failed(f"the worker was {how} before it could mount", now_s)
+            return
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _KILLED_FROM_OUTSIDE
+        useful = self._useful or (self.state is State.SERVING and killed)
+        wait_s = self.history.died(now_s, useful=useful)
+        if wait_s is None:
+            self._log.error(
+                "given up: workers die again and again (the last, %s, %s); %s is unmounted",
+                *(pid, how, self.spec.target),
+            )
+            self._take_down()
+            self._enter(State.GIVEN_UP, now_s, f"workers die again and again; the last {how}")
+            self.due_s = None
+            return
+        self._log.warning("worker %s %s; a successor takes over", pid, how)
+        self._enter(State.REPLACING, now_s)
+        if wait_s == 0:
+            self.start(now_s)
+        else:
+            self.due_s = now_s + wait_s
+
+    def _failed(self, reason: str, now_s: float) -> None:
+        self._take_down()
+        wait_s = self.history.failed()
+        self._log.error("%s; tried again in %.1f s", reason, wait_s)
+        self._enter(State.WAITING, now_s, reason)
+        self.due_s = now_s + wait_s
+
+    def _take_down(self) -> None:
+        """Leave nothing mounted that nobody answers."""
+        if self.kept.fuse is not None:
+            self.host.detach(self)
+            self.host.abort(self)
+        self.kept.clear()
+
+    def _ended(self, now_s: float) -> None:
+        if self._handover:
+            self.kept.release()
+        else:
+            self._take_down()
+        self._enter(State.STOPPED, now_s)
+        self.due_s = None
+
+    def _press_on(self, now_s: float) -> None:
+        """Stopping takes long: files are open still, or the worker hangs."""
+        if self.pid is None:
+            self._ended(now_s)
+        elif now_s < self._stop_by_s:
+            self._send(Stop())
+            self.due_s = self._stop_by_s
+        else:
+            self._log.error("worker %s does not end; killed", self.pid)
+            self._kill()
+            self.due_s = now_s + 1.0
+
+    def _connection_gone(self) -> bool:
+        """Whether the mount was taken down: the kernel then reports POLLERR."""
+        if self.kept.fuse is None:
+            return False
+        poll = select.poll()
+        poll.register(self.kept.fuse, select.POLLIN)
+        return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+
+    def _send(self, message: Message, descriptors: tuple[int, ...] | list[int] = ()) -> bool:
+        return self.channel is not None and self.channel.send(message, descriptors)
+
+    def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            os.kill(self.pid, number)
