@@ -1,8 +1,9 @@
 """How data types are spelled in documents, and how many bytes one element takes.
 
-Pure text and arithmetic; what NumPy makes of them is `dtypes`' business. Source: Zarr v2 specification, "Data type
-encoding" (NumPy typestrs); Zarr v3 core, "Data types"; zarr-extensions,
-`data-types`.
+Pure text and arithmetic; what NumPy makes of them is `dtypes`' business.
+
+Source: Zarr v2 specification, "Data type encoding" (NumPy typestrs); Zarr v3
+core, "Data types"; zarr-extensions, `data-types`.
 """
 
 from __future__ import annotations
