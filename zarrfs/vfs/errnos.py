@@ -58,6 +58,7 @@ TABLE: dict[type[Exception], Answer] = {
     errors.InvalidMetadataError: Answer(errno.EINVAL, logging.WARNING),
     errors.InvalidChunkIndexError: Answer(errno.EINVAL, logging.WARNING),
     errors.MalformedMessageError: Answer(errno.EINVAL, logging.WARNING),
+    errors.MalformedMessageError: Answer(errno.EINVAL, logging.WARNING),
     errors.DeniedError: Answer(errno.EACCES, SILENT),
     errors.BusyError: Answer(errno.EBUSY, logging.INFO),
     errors.StaleError: Answer(errno.ESTALE, SILENT),
