@@ -66,7 +66,7 @@ def _runtime_folder_path() -> str:
 
 def find_sockets() -> list[str]:
     """Return the control sockets that this user may talk to; root's are all."""
-    patterns = [os.path.join(_runtime_folder_path(), "*.sock"), "/run/zarrfs/*.sock"]
+    patterns = [os.path.join(_runtime_folder_path(), "*.sock"), "/run/zarrfs*/*.sock"]
     if os.geteuid() == 0:
         patterns += ["/run/user/*/zarrfs/*.sock", "/tmp/zarrfs-*/*.sock"]
     return sorted({path for pattern in patterns for path in glob.glob(pattern)})
