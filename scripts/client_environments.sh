@@ -29,7 +29,7 @@ from_pip() { # NAME REQUIREMENT...
 }
 
 case "${1:-}" in
-zarr2) from_pip zarr2 'zarr>=2.18,<3' 'numpy<2' 'numcodecs>=0.12,<0.16' ;;
+zarr2) from_pip zarr2 'zarr>=2.18,<3' 'numpy<2' 'numcodecs>=0.12,<0.16' msgpack ;;
 z5py) from_pip z5py 'z5py>=3.0' numpy ;;
 acquire) from_pip acquire 'acquire-zarr>=0.5' numpy ;;
 ratarmount) from_pip ratarmount 'ratarmount>=1.0' ;;

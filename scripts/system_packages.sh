@@ -8,10 +8,10 @@
 # Never fails: what is missing afterwards is named, and the tests that need it say so too.
 set -u
 
-# command:package[|package under its name in other releases]
+# command (or path):package[|package under its name in other releases]
 run_tools="fusermount3:fuse3"
 test_tools="$run_tools getfattr:attr zip:zip unzip:unzip 7z:p7zip-full|7zip
-    gdalinfo:gdal-bin ncdump:netcdf-bin node:nodejs npm:npm"
+    gdalinfo:gdal-bin /usr/lib/python3/dist-packages/osgeo:python3-gdal ncdump:netcdf-bin node:nodejs npm:npm"
 bench_tools="$test_tools bindfs:bindfs fuse-zip:fuse-zip"
 
 case "${1:-}" in
@@ -23,7 +23,7 @@ esac
 
 missing() {
     for tool in $tools; do
-        command -v "${tool%%:*}" >/dev/null 2>&1 || echo "$tool"
+        [ -e "${tool%%:*}" ] || command -v "${tool%%:*}" >/dev/null 2>&1 || echo "$tool"
     done
 }
 

@@ -1,0 +1,96 @@
+"""Stores by every writer we have, made once a run, and what each reader makes of them.
+
+The workers of pytest-xdist share them: the first one makes them under a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clients.catalogue import CLIENTS, READERS, WRITERS, Digests, available
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    folder: Path
+
+    @property
+    def stores(self) -> Path:
+        """The folder of all stores, `<writer>.zarr` each."""
+        return self.folder / "stores"
+
+    @property
+    def stored_zip(self) -> Path:
+        """All stores in one archive, as zarr's ZipStore writes: stored, no folder entries."""
+        return self.folder / "stored.zip"
+
+    @property
+    def deflated_zip(self) -> Path:
+        """All stores in one archive by Info-ZIP, deflated, with folder entries."""
+        return self.folder / "deflated.zip"
+
+    def expected(self, reader: str) -> Digests:
+        """What a reader makes of every array in the plain folder."""
+        found: Digests = json.loads((self.folder / f"{reader}.json").read_text())
+        return found
+
+
+def arrays_below(folder: Path) -> list[str]:
+    """Return the paths of all arrays below a folder, relative to it."""
+    found = []
+    for base, _, names in os.walk(folder):
+        is_array = ".zarray" in names
+        if "zarr.json" in names:
+            document = json.loads((Path(base) / "zarr.json").read_bytes())
+            is_array = document["node_type"] == "array"
+        if is_array:
+            found.append(os.path.relpath(base, folder))
+    return sorted(found)
+
+
+def write_stored_zip(folder: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                entry = zipfile.ZipInfo(str(path.relative_to(folder)), (2024, 5, 6, 7, 8, 10))
+                entry.external_attr = 0o644 << 16  # no file type, as ZipStore does
+                out.writestr(entry, path.read_bytes())
+
+
+def make_corpus(folder: Path) -> None:
+    corpus = Corpus(folder)
+    corpus.stores.mkdir(parents=True)
+    for name in filter(available, WRITERS):
+        CLIENTS[name].run("make", corpus.stores / f"{name}.zarr")
+    write_stored_zip(corpus.stores, corpus.stored_zip)
+    subprocess.run(
+        ["zip", "-q", "-r", str(corpus.deflated_zip), "."], cwd=corpus.stores, check=True
+    )
+    arrays = arrays_below(corpus.stores)
+    for name in filter(available, READERS):
+        digests = CLIENTS[name].digest(corpus.stores, arrays)
+        (folder / f"{name}.json").write_text(json.dumps(digests))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def shared_corpus(base: Path) -> Corpus:
+    """Return the run's corpus below `base`, making it if this is the first call of any worker."""
+    with locked(base / "corpus.lock"):
+        if not (base / "corpus.made").exists():
+            make_corpus(base / "corpus")
+            (base / "corpus.made").touch()
+    return Corpus(base / "corpus")
