@@ -1,0 +1,117 @@
+"""The metrics, scraped over a real socket and parsed by Prometheus's own parser."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from zarrfs.daemon import metrics
+from zarrfs.errors import UnavailableError
+
+_LABELS = ("mount", "operation", "state", "le")
+MOUNT = {
+    "name": "a",
+    "source": "/srv/a.zip",
+    "target": "/mnt/a",
+    "type": "zip",
+    "state": "serving",
+    "uptime_s": 12.5,
+    "restarts": 2,
+    "memory_bytes": 1 << 20,
+    "statistics": {
+        "bytes_read": 100,
+        "bytes_written": 0,
+        "errors": {"lookup": 3},
+        "latencies": {"read": [0] * 12 + [5, 0, 1] + [0] * 33},
+        "cache": {"hits": 7, "misses": 1, "bytes": 64},
+    },
+}
+
+
+class Scraped:
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "metrics.sock")
+        self.mounts: list[dict[str, Any]] | None = [MOUNT]
+        self.server = metrics._make_server(self.handler(), None, self.path)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+
+    def handler(self) -> Any:
+        registry = CollectorRegistry()
+        registry.register(metrics.MountCollector(self.status))
+        return metrics._handler(registry)
+
+    def status(self) -> list[dict[str, Any]]:
+        if self.mounts is None:
+            raise UnavailableError("socket", "gone")
+        return self.mounts
+
+    def get(self, path: str = "/metrics") -> tuple[int, str]:
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(self.path)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def samples(self) -> dict[tuple[str, ...], float]:
+        return {
+            (
+                sample.name,
+                *(sample.labels[label] for label in _LABELS if label in sample.labels),
+            ): sample.value
+            for family in text_string_to_metric_families(self.get()[1])
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+def scraped(tmp_path: Path) -> Iterator[Scraped]:
+    scraped = Scraped(tmp_path)
+    scraped.thread.start()
+    yield scraped
+    scraped.server.shutdown()
+    scraped.thread.join()
+    scraped.server.server_close()
+
+
+def test_every_mount_is_shown(scraped: Scraped) -> None:
+    found = scraped.samples()
+    assert found["zarrfs_up",] == 1
+    assert found["zarrfs_mount_up", "a"] == 1
+    assert found["zarrfs_worker_restarts_total", "a"] == 2
+    assert found["zarrfs_read_bytes_total", "a"] == 100
+    assert found["zarrfs_cache_hits_total", "a"] == 7
+    assert found["zarrfs_mount_state", "a", "serving"] == 1
+    assert found["zarrfs_mount_state", "a", "idle"] == 0
+    assert found["zarrfs_operation_errors_total", "a", "lookup"] == 3
+    assert ("zarrfs_pending_bytes", "a") not in found
+
+
+def test_latencies_are_cumulative(scraped: Scraped) -> None:
+    found = scraped.samples()
+    bucket = "zarrfs_operation_duration_seconds_bucket"
+    assert found[bucket, "a", "read", "4.096e-06"] == 5
+    assert found[bucket, "a", "read", "1.6384e-05"] == 6
+    assert found[bucket, "a", "read", "+Inf"] == 6
+
+
+def test_a_supervisor_that_is_gone_is_down(scraped: Scraped) -> None:
+    scraped.mounts = None
+    assert scraped.samples() == {("zarrfs_up",): 0}
+
+
+def test_only_metrics_are_there(scraped: Scraped) -> None:
+    assert scraped.get("/etc/passwd")[0] == 404
+    assert os.stat(scraped.path).st_mode & 0o777 == 0o660
