@@ -15,8 +15,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
+from zarrfs.daemon.mounting_checks import FUSE_CONF, user_allow_other
+
 FUSE_DEVICE = "/dev/fuse"
-FUSE_CONF = "/etc/fuse.conf"
 _CAP_SYS_ADMIN = 21
 
 
@@ -96,15 +97,6 @@ def check_fusermount() -> Finding:
     if not status.st_mode & stat.S_ISUID or status.st_uid != 0:
         return Finding("fusermount3", weaker, f"{path} is not setuid root", f"chmod u+s {path}")
     return Finding("fusermount3", State.WORKS, path)
-
-
-def user_allow_other() -> bool:
-    """Whether plain users may use `allow_other` (mount.fuse3(8), "/etc/fuse.conf")."""
-    try:
-        with open(FUSE_CONF, encoding="utf-8", errors="replace") as conf:
-            return any(line.strip() == "user_allow_other" for line in conf)
-    except OSError:
-        return False
 
 
 def check_allow_other() -> Finding:

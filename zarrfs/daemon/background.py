@@ -1,0 +1,225 @@
+"""A mount served by a process of its own, started by `zarrfs mount`.
+
+Owns the fork, what the child says to its parent until the mount answers, and
+how a serving process ends. What is served is `mounting`'s. The fork happens in
+a process with one thread; the child has its own session.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import BinaryIO, NoReturn, Protocol
+
+from zarrfs import errors
+from zarrfs.daemon.background_log import STDERR, log_to
+from zarrfs.daemon.background_records import write_record
+from zarrfs.daemon.mounting import Mount, MountSpec, mount_filesystem, open_filesystem
+from zarrfs.daemon.mounting_table import mounted_at
+from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
+
+_log = logging.getLogger("zarrfs.mount")
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StartReport(Protocol):
+    """Who is told whether a mount came up: exactly one of these, once."""
+
+    def serving(self) -> bool:
+        """Return whether anybody wanted to know; otherwise the mount is taken down."""
+
+    def failed(self, error: ZarrfsError | OSError) -> None: ...
+
+
+def serve_mount(spec: MountSpec, report: StartReport) -> bool:
+    """Mount, serve in this process, and return when the mount is gone.
+
+    SIGTERM, SIGINT and SIGHUP unmount, lazily while files are open. Returns
+    False when the mount could not be made. Needs the main thread.
+    """
+    try:
+        mount = _mount_and_start(spec)
+    except (ZarrfsError, OSError) as error:
+        report.failed(error)
+        return False
+    record = _write_record(spec)
+    _log.info("%s is mounted at %s", spec.source, spec.target)
+    if not report.serving():
+        mount.unmount(lazy=True)
+    mount.wait()
+    if record:
+        _remove(record)
+    _log.info("%s is unmounted", spec.target)
+    return True
+
+
+def _mount_and_start(spec: MountSpec) -> Mount:
+    """Return a mount that answers; leave nothing open or mounted when that fails."""
+    opened = open_filesystem(spec)
+    # A signal between mount(2) and the handlers would leave a dead mount.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    try:
+        try:
+            mount = mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
+        except BaseException:
+            opened.vfs.destroy()
+            raise
+        _unmount_on_signals(mount)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+    mount.start()
+    return mount
+
+
+def _unmount_on_signals(mount: Mount) -> None:
+    """Let a signal unmount; a second one does so lazily at once."""
+    asked = threading.Event()
+
+    def unmount(*, lazy: bool) -> None:
+        try:
+            try:
+                mount.unmount(lazy=lazy)
+            except BusyError as error:
+                _log.warning("%s; the mount ends when they are closed", error)
+                mount.unmount(lazy=True)
+        except ZarrfsError as error:
+            _log.error("cannot unmount: %s", error)
+
+    def on_signal(number: int, frame: object) -> None:
+        # In a thread: to unmount may need answers from this very process.
+        lazy = {"lazy": asked.is_set()}
+        threading.Thread(target=unmount, kwargs=lazy, daemon=True).start()
+        asked.set()
+
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, on_signal)
+
+
+def start_background(spec: MountSpec, *, log: str, log_level: str = "info") -> int:
+    """Start a serving process; return its pid when the mount answers.
+
+    `log` is as for `log_to`. Raises: what kept it from mounting; nothing is left
+    mounted then.
+    """
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        _become_daemon(spec, write_end, log, log_level)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        _wait_until_serving(pid, pipe, spec.target)
+    return pid
+
+
+def _wait_until_serving(pid: int, pipe: BinaryIO, target: str) -> None:
+    try:
+        said = pipe.read()
+    except BaseException:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        raise
+    if not said:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        raise UnavailableError(target, f"the serving process ended at once (status {code})")
+    message = json.loads(said)
+    if "error" in message:
+        os.waitpid(pid, 0)
+        raise _error_from(message)
+
+
+def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) -> NoReturn:
+    """In the child: leave the terminal behind, serve, and never return."""
+    status = 70
+    try:
+        os.setsid()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        report = _PipeReport(write_end, null if log != STDERR else None)
+        try:
+            log_to(log, log_level)
+        except ZarrfsError as error:
+            report.failed(error)
+        else:
+            status = 0 if serve_mount(spec, report) else 3
+    except BaseException:
+        _log.exception("%s: serving failed", spec.target)
+    finally:
+        logging.shutdown()
+        os._exit(status)
+
+
+class _PipeReport:
+    """Tells the parent by one JSON object; the end of the pipe is the end of it.
+
+    Once the mount answers, nothing of the terminal may stay open: whoever reads
+    our output to its end, such as a shell's `$(...)`, would wait as long as the
+    mount lasts.
+    """
+
+    def __init__(self, write_end: int, stderr: int | None) -> None:
+        self._write_end = write_end
+        self._stderr = stderr
+
+    def serving(self) -> bool:
+        if self._stderr is not None and os.isatty(2) | _is_pipe(2):
+            os.dup2(self._stderr, 2)
+        return self._say({"pid": os.getpid()})
+
+    def failed(self, error: ZarrfsError | OSError) -> None:
+        if isinstance(error, ZarrfsError):
+            values = {key: str(vars(error)[key]) for key in ("subject", "reason", "remedy")}
+        else:
+            values = {"subject": str(error.filename or ""), "reason": str(error.strerror)}
+        self._say({"error": type(error).__name__, **values})
+
+    def _say(self, message: dict[str, object]) -> bool:
+        try:
+            os.write(self._write_end, json.dumps(message).encode())
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._write_end)
+        return True
+
+
+def _is_pipe(descriptor: int) -> bool:
+    import stat
+
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _error_from(message: dict[str, str]) -> ZarrfsError:
+    """Make the child's error again, as the class it was where that can be."""
+    cls = getattr(errors, message["error"], UnavailableError)
+    error: ZarrfsError = cls.__new__(cls)
+    ZarrfsError.__init__(
+        error, message["subject"], message["reason"], remedy=message.get("remedy", "")
+    )
+    return error
+
+
+def _write_record(spec: MountSpec) -> str | None:
+    """Where the record cannot be kept, the mount works, and unmount waits for less."""
+    mounted = mounted_at(spec.target)
+    try:
+        return write_record(mounted, spec.source) if mounted else None
+    except (ZarrfsError, OSError) as error:
+        _log.warning("cannot record the mount: %s", error)
+        return None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

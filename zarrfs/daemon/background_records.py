@@ -1,0 +1,94 @@
+"""Which process serves which mount, written down for `zarrfs unmount`.
+
+Owns one small file for each mount, named by the mount's device number, in a
+folder that only this user can write. Source: pidfd_open(2), proc_pid_stat(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import stat
+from dataclasses import asdict, dataclass
+
+from zarrfs.daemon.mounting_table import Mounted
+from zarrfs.errors import DeniedError
+
+
+@dataclass(frozen=True, slots=True)
+class MountRecord:
+    """A serving process. `started` tells it from a later one with the same pid."""
+
+    pid: int
+    started: str
+    source: str
+    target: str
+
+
+def runtime_folder() -> str:
+    """Return the folder for what lives as long as this boot; make it if need be.
+
+    Raises: DeniedError when somebody else could write there.
+    """
+    uid = os.geteuid()
+    base = "/run" if uid == 0 else os.environ.get("XDG_RUNTIME_DIR", "")
+    folder = os.path.join(base, "zarrfs") if os.path.isdir(base) else f"/tmp/zarrfs-{uid}"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    status = os.lstat(folder)
+    if status.st_uid != uid or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
+        raise DeniedError(folder, "others can write there", remedy=f"chmod 700 {folder}")
+    return folder
+
+
+def write_record(mounted: Mounted, source: str) -> str:
+    """Record that this process serves a mount; return the record's path."""
+    pid = os.getpid()
+    record = MountRecord(pid, _started(pid), source, mounted.target)
+    path = _path(mounted)
+    with open(f"{path}.{pid}", "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(asdict(record), file)
+    os.replace(f"{path}.{pid}", path)
+    return path
+
+
+def read_record(mounted: Mounted) -> MountRecord | None:
+    """Return who serves a mount, if that process lives and was recorded by this user."""
+    try:
+        with open(_path(mounted), encoding="utf-8", errors="surrogateescape") as file:
+            record = MountRecord(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if record.started and _started(record.pid) == record.started else None
+
+
+def wait_until_gone(record: MountRecord, timeout_s: float | None = None) -> bool:
+    """Wait until a recorded process has ended; False when time ran out first."""
+    try:
+        descriptor = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if _started(record.pid) != record.started:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _path(mounted: Mounted) -> str:
+    return os.path.join(runtime_folder(), f"mount-{mounted.device}.json")
+
+
+def _started(pid: int) -> str:
+    """Return a process's start time in clock ticks since boot; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in (b"Z", b"X") else fields[19].decode()

@@ -1,0 +1,246 @@
+"""From plain values to a mount: storage, views, tree, `Vfs`, frontend.
+
+The only place that picks a frontend. Owns the order in which the layers are
+opened and that nothing stays open when one of them fails. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from zarrfs.daemon.options import MountOptions, options_from_json
+from zarrfs.errors import InvalidArgumentError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from zarrfs.storage.storage import Storage
+    from zarrfs.storage.tree import FileTree
+    from zarrfs.vfs.filesystem import Vfs
+
+MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class MountSpec:
+    """Everything that one mount is made of; it travels between processes as JSON.
+
+    `source` and `target` are absolute paths, or `source` is `memory:`.
+    """
+
+    source: str
+    target: str
+    kind: str | None = None
+    """The backend's registered name; None infers it from the source."""
+    create: bool = False
+    """Make a new store at the source."""
+    options: MountOptions = field(default_factory=MountOptions)
+    name: str = ""
+    required: bool = False
+    """A service ends when this mount fails."""
+
+    @property
+    def idle_timeout_s(self) -> float | None:
+        return self.options.idle_timeout_s
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> MountSpec:
+        return cls(**{**values, "options": options_from_json(values["options"])})
+
+
+class Mount(Protocol):
+    """What both frontends give back."""
+
+    target: str
+
+    def start(self) -> None:
+        """Serve from threads; returns when the mount answers."""
+
+    def serve(self) -> None:
+        """Serve, and return when the mount is gone."""
+
+    def unmount(self, *, lazy: bool = False) -> None:
+        """Raises: BusyError, DeniedError."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until the mount is gone and all is written; False when time ran out."""
+
+
+class OpenFileSystem(NamedTuple):
+    """A source that is open and ready to be served."""
+
+    vfs: Vfs
+    storage: Storage
+    fsname: str
+    """What `mount` and `df` show as the source."""
+
+
+def is_memory(source: str, kind: str | None = None) -> bool:
+    """Whether a source is a store in memory rather than a path."""
+    return kind == MEMORY or source == MEMORY or source.startswith(f"{MEMORY}:")
+
+
+def open_storage(spec: MountSpec) -> Storage:
+    """Open the store that a mount shows, or make it.
+
+    An archive is opened for reading unless `rw` asks for more; everything else
+    for writing where that is possible.
+
+    Raises: what `Storage.open` and `Storage.init` raise.
+    """
+    from zarrfs.storage.storage import Storage
+
+    if is_memory(spec.source, spec.kind):
+        return Storage.init(MEMORY)
+    kind = spec.kind or _kind_of(spec.source, create=spec.create)
+    read_only = spec.options.read_only
+    if spec.create:
+        if read_only:
+            reason = "a new store can only be mounted for writing"
+            raise InvalidArgumentError("-o ro", reason, remedy="leave out ro or --create")
+        return Storage.init(kind, path=spec.source)
+    if read_only is None and kind == "zip":
+        read_only = True
+    storage = Storage.open(spec.source, storage=kind, read_only=read_only)
+    if read_only is False and storage.read_only:
+        storage.close()
+        raise ReadOnlyError(spec.source, "cannot be opened for writing", remedy="mount it -o ro")
+    return storage
+
+
+def _kind_of(source: str, *, create: bool) -> str:
+    from zarrfs.storage import registry
+
+    if create:
+        archive = source.endswith((".zip", ".ozx"))
+        return "zip" if archive else "directory"
+    return registry.canonical_name(registry.infer(source))
+
+
+def open_filesystem(spec: MountSpec) -> OpenFileSystem:
+    """Open the source, its views and its tree, ready for a frontend.
+
+    Raises: as `open_storage`; PathNotFoundError and NotAFolderError for `root`.
+    """
+    storage = open_storage(spec)
+    try:
+        vfs = filesystem_of(storage, spec.options)
+    except BaseException:
+        storage.close()
+        raise
+    fsname = MEMORY if is_memory(spec.source, spec.kind) else spec.source
+    return OpenFileSystem(vfs, storage, fsname)
+
+
+def filesystem_of(storage: Storage, options: MountOptions) -> Vfs:
+    """Show an open store as a file system.
+
+    Raises: PathNotFoundError and NotAFolderError for `root`; UnsupportedError
+    and InvalidArgumentError for `view`.
+    """
+    from zarrfs.vfs.filesystem import Vfs
+    from zarrfs.vfs.options import Validate, VfsOptions
+
+    tree = tree_of(_viewed(storage, options.view))
+    if options.root:
+        from zarrfs.storage.subtree import subtree
+
+        tree = subtree(tree, options.root)
+    vfs_options = VfsOptions(
+        read_only=bool(options.read_only),
+        uid=options.uid,
+        gid=options.gid,
+        fmode=options.file_mode,
+        dmode=options.dir_mode,
+        validate=Validate(options.validate),
+    )
+    return Vfs(tree, vfs_options, storage)
+
+
+def _viewed(storage: Storage, names: tuple[str, ...]) -> Storage:
+    if not names:
+        return storage
+    raise InvalidArgumentError(f"-o view={'+'.join(names)}", "there are no views yet")
+
+
+def tree_of(storage: Storage) -> FileTree:
+    """Return a store as a tree of files: its backend's own, or one made of its keys."""
+    from zarrfs.storage.backend import HasFileTree
+
+    backend = storage.backend
+    if isinstance(backend, HasFileTree):
+        return backend.file_tree()
+    from zarrfs.vfs.key_tree import KeyTree
+
+    return KeyTree(backend)
+
+
+def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) -> Mount:
+    """Mount at a target with the frontend that was asked for, or the best there is.
+
+    Raises: DeniedError, BusyError, UnsupportedError, PathNotFoundError,
+    NotAFolderError, UnavailableError.
+    """
+    frontend = options.frontend or ("native" if sys.platform == "linux" else "fusepy")
+    if frontend == "native":
+        from zarrfs.frontends.native import mount_native
+
+        return mount_native(vfs, target, _native_options(vfs, fsname, options))
+    from zarrfs.frontends.fusepy import FusepyOptions, mount_fusepy
+
+    chosen = FusepyOptions(
+        fsname=fsname,
+        allow_other=options.allow_other,
+        default_permissions=options.default_permissions,
+        read_only=vfs.read_only,
+        noexec=options.noexec,
+        noatime=options.noatime,
+    )
+    return mount_fusepy(vfs, target, chosen)
+
+
+def _native_options(vfs: Vfs, fsname: str, options: MountOptions) -> Any:
+    from zarrfs.frontends.native import NativeOptions
+
+    chosen: dict[str, Any] = {}
+    if options.threads is not None:
+        chosen["threads"] = options.threads
+    if options.passthrough is not None:
+        chosen["passthrough"] = options.passthrough
+    if options.read_ahead_bytes is not None:
+        chosen["read_ahead_kb"] = options.read_ahead_bytes >> 10
+    return NativeOptions(
+        fsname=fsname,
+        allow_other=options.allow_other,
+        default_permissions=options.default_permissions,
+        read_only=vfs.read_only,
+        **chosen,
+    )
+
+
+def resolve(spec: MountSpec, *, mkdir: bool = False) -> MountSpec:
+    """Check a mount's source and target; return the spec with canonical paths.
+
+    Raises: as `mounting_checks`; DeniedError for `allow_other`.
+    """
+    from dataclasses import replace
+
+    from zarrfs.daemon.mounting_checks import (
+        check_allow_other,
+        check_apart,
+        check_source,
+        check_target,
+    )
+
+    source = spec.source
+    if spec.options.allow_other:
+        check_allow_other()
+    if not is_memory(source, spec.kind):
+        source = check_source(source, create=spec.create)
+        check_apart(source, os.path.realpath(spec.target))
+    target = check_target(spec.target, nonempty=spec.options.nonempty, mkdir=mkdir)
+    return replace(spec, source=source, target=target)
