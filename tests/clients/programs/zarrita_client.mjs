@@ -19,6 +19,8 @@ const KINDS = {
   int64: "i8", uint64: "u8", float32: "f4", float64: "f8",
 };
 
+const BYTES = [{ name: "bytes", configuration: { endian: "little" } }];
+
 const TYPED_ARRAYS = {
   int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array,
   uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array, float32: Float32Array,
@@ -54,7 +56,7 @@ async function digest(name) {
   return `${kind}[${array.shape.join(", ")}]:${hash}`;
 }
 
-async function put(name, dtype, shape, chunkShape, codecs = []) {
+async function put(name, dtype, shape, chunkShape, codecs = BYTES) {
   const big = dtype.endsWith("64") && !dtype.startsWith("float");
   const fillValue = big ? 0n : 0;
   const array = await zarr.create(location(name), { dtype, shape, chunkShape, codecs, fillValue });
