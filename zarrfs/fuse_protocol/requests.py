@@ -18,7 +18,7 @@ from zarrfs.errors import MalformedMessageError
 from zarrfs.fuse_protocol import structs
 from zarrfs.fuse_protocol.flags import FSYNC_FDATASYNC, GETATTR_FH
 
-Message: TypeAlias = bytes | bytearray | memoryview
+Message: TypeAlias = bytes | bytearray
 
 HEADER_SIZE = structs.IN_HEADER.size
 
@@ -26,28 +26,23 @@ _NAME_MAX = 4096
 """PATH_MAX: a symlink's target and an xattr's name are names here, too."""
 
 
-class Header(NamedTuple):
-    """fuse_in_header; `extensions_size_bytes` counts from the message's end."""
-
-    opcode: int
-    unique: int
-    nodeid: int
-    uid: int
-    gid: int
-    pid: int
-    extensions_size_bytes: int
+Header: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+"""fuse_in_header: len, opcode, unique, nodeid, uid, gid, pid, total_extlen."""
 
 
-def parse_header(message: Message, end: int) -> Header:
-    """Return the header of a message that is `end` bytes long."""
+def header(message: Message, end: int) -> Header:
+    """Return the header of a message that is `end` bytes long.
+
+    Its last field, in units of 8 bytes, is what extensions take from the end.
+    """
     if end < HEADER_SIZE:
         raise MalformedMessageError("header", f"{end} bytes instead of {HEADER_SIZE}")
-    length, opcode, unique, nodeid, uid, gid, pid, extlen = structs.IN_HEADER.unpack_from(message)
-    if length != end:
-        raise MalformedMessageError("header", f"says {length} bytes, came with {end}")
-    if HEADER_SIZE + extlen * 8 > end:
-        raise MalformedMessageError("header", f"extensions of {extlen * 8} bytes in {end}")
-    return Header(opcode, unique, nodeid, uid, gid, pid, extlen * 8)
+    fields: Header = structs.IN_HEADER.unpack_from(message)
+    if fields[0] != end or HEADER_SIZE + fields[7] * 8 > end:
+        raise MalformedMessageError(
+            "header", f"says {fields[0]} bytes, {fields[7] * 8} of extensions; came with {end}"
+        )
+    return fields
 
 
 def _need(end: int, size: int) -> None:
@@ -75,12 +70,10 @@ def nothing(message: Message, end: int) -> tuple[()]:
 
 def name(message: Message, end: int) -> tuple[bytes]:
     """LOOKUP, UNLINK, RMDIR, REMOVEXATTR: one name."""
-    if end < 42 or message[end - 1]:
-        raise MalformedMessageError("name", "absent or not terminated")
-    only = bytes(message[40 : end - 1])
-    if 0 in only or len(only) > _NAME_MAX:
-        raise MalformedMessageError("name", "with NUL, or too long")
-    return (only,)
+    # The first NUL is the last byte, and something comes before it.
+    if message.find(0, 40, end) != end - 1 or not 42 <= end <= 41 + _NAME_MAX:
+        raise MalformedMessageError("name", "empty, too long, or not terminated where it ends")
+    return (bytes(message[40 : end - 1]),)
 
 
 def forget(message: Message, end: int) -> tuple[int]:

@@ -1,0 +1,103 @@
+"""READDIR and READDIRPLUS: a folder's listing packed into one reply.
+
+The hot path of `ls -l`: for each name one `pack`. What does not fit is asked
+for again by its offset. Any thread may call this module.
+"""
+
+from __future__ import annotations
+
+from zarrfs.fuse_protocol.directory import (
+    NAME_OFFSET,
+    PLUS_NAME_OFFSET,
+    dirent_packer,
+    direntplus_packer,
+)
+from zarrfs.fuse_protocol.replies import Timeout
+from zarrfs.storage.tree import NodeId
+from zarrfs.vfs.operations import CachePolicy, Caller, FileHandle, FileSystem
+
+_NANOSECONDS = 1_000_000_000
+_SECONDS_MASK = (1 << 64) - 1
+_BLOCK_SIZE_BYTES = 4096
+_TYPE_SHIFT = 12
+"""`d_type` is the file type of `st_mode` without its permission bits."""
+_LONGEST_NAME = 255
+
+
+class FolderReplies:
+    """Answers READDIR and READDIRPLUS for one session."""
+
+    def __init__(self, filesystem: FileSystem, policy: CachePolicy) -> None:
+        self._filesystem = filesystem
+        self._timeouts = (
+            *Timeout.from_seconds(policy.entry_timeout_s),
+            *Timeout.from_seconds(policy.attr_timeout_s),
+        )
+        # By length of name: a list index is the cheapest lookup there is.
+        self._packers = [dirent_packer(length) for length in range(_LONGEST_NAME + 1)]
+        self._plus_packers = [direntplus_packer(length) for length in range(_LONGEST_NAME + 1)]
+
+    def readdir(
+        self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
+    ) -> bytes:
+        """Answer READDIR: as many fuse_dirent as fit into `size` bytes."""
+        packers = self._packers
+        records = []
+        for name, ino, type_bits, next_offset, _ in self._filesystem.readdir(
+            caller, nodeid, handle, offset, plus=False
+        ):
+            length = len(name)
+            size -= NAME_OFFSET + (length + 7 & ~7)
+            if size < 0:
+                break
+            records.append(
+                packers[length](ino, next_offset, length, type_bits >> _TYPE_SHIFT, name)
+            )
+        return b"".join(records)
+
+    def readdirplus(
+        self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
+    ) -> bytes:
+        """Answer READDIRPLUS: as many fuse_direntplus as fit into `size` bytes.
+
+        An entry that is sent counts as a reference, as one of LOOKUP does.
+        """
+        packers = self._plus_packers
+        count_reference = self._filesystem.count_reference
+        entry_s, entry_ns, attr_s, attr_ns = self._timeouts
+        records = []
+        for name, ino, type_bits, next_offset, entry in self._filesystem.readdir(
+            caller, nodeid, handle, offset, plus=True
+        ):
+            length = len(name)
+            size -= PLUS_NAME_OFFSET + (length + 7 & ~7)
+            if size < 0:
+                break
+            if entry is None:
+                # nodeid 0: "look it up yourself"; not "it is not there".
+                records.append(
+                    packers[length](*_NO_ENTRY, ino, next_offset, length, type_bits >> 12, name)
+                )
+                continue
+            child, attr, generation = entry
+            (
+                attr_ino, mode, nlink, uid, gid, rdev, size_bytes, blocks, atime, mtime, ctime,
+            ) = attr  # fmt: skip
+            records.append(
+                packers[length](
+                    child, generation, entry_s, attr_s, entry_ns, attr_ns,
+                    attr_ino, size_bytes, blocks,
+                    atime // _NANOSECONDS & _SECONDS_MASK,
+                    mtime // _NANOSECONDS & _SECONDS_MASK,
+                    ctime // _NANOSECONDS & _SECONDS_MASK,
+                    atime % _NANOSECONDS, mtime % _NANOSECONDS, ctime % _NANOSECONDS,
+                    mode, nlink, uid, gid, rdev, _BLOCK_SIZE_BYTES, 0,
+                    ino, next_offset, length, type_bits >> _TYPE_SHIFT, name,
+                )
+            )  # fmt: skip
+            count_reference(child)
+        return b"".join(records)
+
+
+_NO_ENTRY = (0,) * 22
+"""A fuse_entry_out of zeros."""
