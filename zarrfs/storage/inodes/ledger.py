@@ -1,0 +1,113 @@
+"""The tree's state and its journal, kept in step; the only door to a change.
+
+`commit` writes a record, then applies it: a change that the journal could not
+take has not happened. Also here: which requests were already answered by a
+predecessor, when the journal is rewritten, and when a node without a name is
+let go. `lock` guards the state and is the journal's; all methods but the
+constructors expect it held.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+
+from zarrfs.errors import NoSpaceError, ZarrfsError
+from zarrfs.storage.inodes.base import Base
+from zarrfs.storage.inodes.checkpoint import live_ranges, records_of
+from zarrfs.storage.inodes.journal import Journal
+from zarrfs.storage.inodes.node import Node
+from zarrfs.storage.inodes.records import Drop, Link, Make, Publish, Record, SetXattr
+from zarrfs.storage.inodes.state import TreeState
+
+REMEMBERED_REQUESTS = 4096
+_FIRST_CHECKPOINT_BYTES = 8 << 20
+_GROWING = (Make, Link, SetXattr)
+"""Records that a full store refuses; deleting must stay possible."""
+
+
+class Ledger:
+    """A `TreeState`, and the `Journal` that it can be made from again."""
+
+    def __init__(self, journal: Journal, base: Base | None = None) -> None:
+        self.journal = journal
+        self.space = journal.space
+        self.lock = journal.lock
+        self.state = TreeState(base)
+        self.version = 0
+        """Grows with every change. Guarded by: lock."""
+        self._checkpoint_bytes = _FIRST_CHECKPOINT_BYTES
+        self._request = threading.local()
+        self._answered: dict[int, None] = {}  # Guarded by: lock. Oldest first
+
+    @classmethod
+    def replayed(cls, journal: Journal, base: Base | None = None) -> Ledger:
+        """Make the state that an opened journal's records add up to."""
+        ledger = cls(journal, base)
+        for record, tag in journal.replay():
+            ledger.state.apply(record)
+            ledger._remember(tag)
+        for node in ledger.state.nodes.values():
+            node.inherited = True
+        ledger.state.dead.clear()
+        journal.space.restore([*journal.segments, *live_ranges(ledger.state)])
+        return ledger
+
+    def commit(self, record: Record) -> None:
+        """Make a change. Raises: NoSpaceError, UnavailableError; nothing changed then."""
+        limit = self.space.limit_bytes
+        if limit is not None and self.space.in_use_bytes >= limit and isinstance(record, _GROWING):
+            raise NoSpaceError(reason=f"the limit of {limit} bytes is reached")
+        tag: int = getattr(self._request, "tag", 0)
+        self.journal.append(record, tag)
+        self.state.apply(record)
+        self.version += 1
+        if tag:
+            self._remember(tag)
+        if self.state.dead:
+            self.journal.bury(self.state.dead)
+            self.state.dead = []
+        if self.journal.record_bytes > self._checkpoint_bytes:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        with suppress(ZarrfsError):  # the long journal is as good as before
+            self.journal.rewrite(records_of(self.state))
+        self._checkpoint_bytes = max(_FIRST_CHECKPOINT_BYTES, 4 * self.journal.record_bytes)
+
+    # Requests
+
+    def begin_request(self, tag: int) -> None:
+        """Mark what this thread changes from now on as the work of one request (0: none)."""
+        self._request.tag = tag
+
+    def was_answered(self, tag: int) -> bool:
+        """Whether a request's change was made already, here or by a predecessor."""
+        return tag in self._answered
+
+    def _remember(self, tag: int) -> None:
+        if tag and tag not in self._answered:
+            self._answered[tag] = None
+            if len(self._answered) > REMEMBERED_REQUESTS:
+                del self._answered[next(iter(self._answered))]
+
+    # Nodes
+
+    def publish(self, node: Node) -> None:
+        """Let `Storage` see a file's content as it is now."""
+        if node.is_file and node.unpublished:
+            self.commit(Publish(node.nodeid))
+
+    def drop_if_unused(self, node: Node) -> None:
+        """Let go of a node that has neither a name nor anybody who refers to it."""
+        if node.nlink or node.references or node.handles or node.inherited:
+            return
+        if node.nodeid in self.state.nodes:
+            with suppress(ZarrfsError):  # it stays, nameless, until the next replay
+                self.commit(Drop(node.nodeid))
+
+    def drop_orphans(self) -> None:
+        """Let go of all nameless nodes: no kernel refers to this tree."""
+        for node in list(self.state.nodes.values()):
+            node.inherited = False
+            self.drop_if_unused(node)

@@ -1,0 +1,113 @@
+"""The memory store: an inode tree whose journal is a memfd.
+
+Files and keys are one truth: a key is the path of a regular file, its value
+what was last published of it. The memfd is all there is of a store; a process
+that is given a duplicate of it (`from_memfd`) has the store again, with every
+node and content, when the first one is gone. Any thread may call it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+from zarrfs.errors import CannotOpenMemoryError
+from zarrfs.storage.backend import Buffer, Key, KeyStat, Listed
+from zarrfs.storage.inodes.journal import Journal
+from zarrfs.storage.inodes.keys import TreeKeys
+from zarrfs.storage.inodes.space import Space
+from zarrfs.storage.inodes.tree import InodeTree
+from zarrfs.storage.tree import FileTree, Owner
+
+
+class MemoryBackend:
+    """Keeps a store in memory, for as long as it is open."""
+
+    kind = "memory"
+    location = "memory"
+    read_only = False
+    static = False
+
+    def __init__(self, *, size_limit_bytes: int | None = None) -> None:
+        """`size_limit_bytes` bounds contents and names; half of the memory by default."""
+        self._fd = _new_memory_file()
+        limit = size_limit_bytes or default_limit_bytes()
+        journal = Journal.create(Space(self._fd, mapped=True, limit_bytes=limit), durable=False)
+        self._keep(InodeTree.begin(journal, owner=Owner(os.getuid(), os.getgid())))
+
+    def _keep(self, tree: InodeTree) -> None:
+        self._tree = tree
+        self._keys = TreeKeys(tree)
+        self._closed = False
+
+    @classmethod
+    def init(cls, path: str | None) -> MemoryBackend:
+        return cls()
+
+    @classmethod
+    def open(cls, path: str, *, read_only: bool) -> MemoryBackend:
+        raise CannotOpenMemoryError(path)
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        return False
+
+    @classmethod
+    def from_memfd(cls, fd: int, *, size_limit_bytes: int | None = None) -> MemoryBackend:
+        """Continue the store in a memfd, which is ours to close from now on.
+
+        Whoever wrote to it before must not do so any more. Raises: CorruptError.
+        """
+        backend = cls.__new__(cls)
+        backend._fd = fd
+        limit = size_limit_bytes or default_limit_bytes()
+        journal = Journal.open(Space(fd, mapped=True, limit_bytes=limit), durable=False)
+        backend._keep(InodeTree.replayed(journal))
+        return backend
+
+    def fileno(self) -> int:
+        """Return the memfd, for a successor's `from_memfd`."""
+        return self._fd
+
+    def file_tree(self) -> FileTree:
+        return self._tree
+
+    def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
+        return self._keys.get(key, start, stop)
+
+    def stat(self, key: Key) -> KeyStat:
+        return self._keys.stat(key)
+
+    def set(self, key: Key, data: Buffer) -> None:
+        self._keys.set(key, data)
+
+    def delete(self, key: Key) -> None:
+        self._keys.delete(key)
+
+    def list_dir(self, prefix: Key) -> Iterator[Listed]:
+        return self._keys.list_dir(prefix)
+
+    def list_keys(self, prefix: Key) -> Iterator[Key]:
+        return self._keys.list_keys(prefix)
+
+    def flush(self) -> None:
+        """There is nothing to make durable."""
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._tree.close()
+            os.close(self._fd)
+
+
+def default_limit_bytes() -> int:
+    """Return half of the machine's memory, as tmpfs(5) does."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _new_memory_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("zarrfs", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
