@@ -152,7 +152,7 @@ def _cumulative(buckets: list[int]) -> list[tuple[str, float]]:
 
 def _sum_s(buckets: list[int]) -> float:
     """Estimate the sum of latencies: each in the middle of its bucket."""
-    return sum(count * 0.75 * 2**power for power, count in enumerate(buckets)) / 1e9
+    return float(sum(count * 0.75 * 2**power for power, count in enumerate(buckets))) / 1e9
 
 
 class _UnixServer(socketserver.UnixStreamServer):
