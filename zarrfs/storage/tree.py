@@ -273,5 +273,14 @@ class Watchable(Protocol):
     def watch(self, listener: ChangeListener) -> None: ...
 
 
+@runtime_checkable
+class ChangesUnderneath(Protocol):
+    """A tree whose content others can change without its knowing."""
+
+    @property
+    def changes_underneath(self) -> bool:
+        """Whether `watch` leaves changes untold."""
+
+
 class ChangeListener(Protocol):
     def __call__(self, change: Change, /) -> None: ...

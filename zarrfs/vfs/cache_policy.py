@@ -15,7 +15,7 @@ Pure functions; any thread may call them.
 
 from __future__ import annotations
 
-from zarrfs.storage.tree import FileTree, StatelessReads, Watchable
+from zarrfs.storage.tree import ChangesUnderneath, FileTree, StatelessReads, Watchable
 from zarrfs.vfs.operations import CachePolicy
 from zarrfs.vfs.options import VfsOptions
 
@@ -23,10 +23,16 @@ STATIC_TIMEOUT_S = 86400.0
 UNTOLD_TIMEOUT_S = 0.5
 
 
+def tells_all_changes(tree: FileTree) -> bool:
+    """Whether a watcher of the tree hears of everything that changes in it."""
+    untold = isinstance(tree, ChangesUnderneath) and tree.changes_underneath
+    return isinstance(tree, Watchable) and not untold
+
+
 def choose_policy(tree: FileTree, options: VfsOptions, *, notified: bool) -> CachePolicy:
     """Choose for a tree; `notified` says that a frontend passes changes on to the kernel."""
     read_only = options.read_only or tree.read_only
-    told = notified and isinstance(tree, Watchable)
+    told = notified and tells_all_changes(tree)
     settled = tree.static or told
     timeout_s = options.cache_timeout_s
     if timeout_s is None:

@@ -16,6 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+
 from zarrfs.errors import (
     ExistsError,
     InvalidArgumentError,
@@ -42,7 +43,7 @@ from zarrfs.storage.tree import (
     Watchable,
 )
 from zarrfs.vfs import permissions
-from zarrfs.vfs.cache_policy import choose_policy
+from zarrfs.vfs.cache_policy import choose_policy, tells_all_changes
 from zarrfs.vfs.content_signatures import ContentSignatures
 from zarrfs.vfs.copying import copy_range
 from zarrfs.vfs.errnos import errno_of
@@ -81,7 +82,7 @@ class Vfs:
         self._handles = HandleTable()
         self._signatures = ContentSignatures()
         self._listeners: list[ChangeListener] = []
-        self._watched = False
+        self._told = False
         self._zarr = ZarrAttributes(tree) if options.zarr_xattrs else None
         self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
         # isinstance of a protocol takes microseconds, so once for all.
@@ -102,9 +103,9 @@ class Vfs:
 
     def watch(self, listener: ChangeListener) -> None:
         self._listeners.append(listener)
-        if isinstance(self._stored, Watchable) and not self._watched:
-            self._watched = True
+        if isinstance(self._stored, Watchable) and len(self._listeners) == 1:
             self._stored.watch(self._notify)
+            self._told = tells_all_changes(self._stored)
 
     def _notify(self, change: Change) -> None:
         for listener in self._listeners:
@@ -274,7 +275,7 @@ class Vfs:
     def _opened(self, nodeid: NodeId, file: OpenFile, flags: int) -> Opened:
         keep_cache = True
         backing_fd = file.fileno()
-        if not (self._tree.static or self._watched):
+        if not (self._tree.static or self._told):
             attr = self._tree.attr(nodeid)
             keep_cache = self._signatures.unchanged(nodeid, attr)
             if writes(flags) and permissions.privileges_lost(attr.mode):

@@ -1,0 +1,267 @@
+"""Which nodeid is which file: identity, places, references.
+
+A node is an inode of the file system underneath, known by (st_dev, st_ino), so
+that hard links share it. A *place* is a folder's nodeid and a name in it; a
+node has as many places as names were seen. Places refer to folders by nodeid,
+so renaming a folder changes one place and nothing beneath it.
+
+A node lives while the kernel refers to it or another node has a place in it.
+Any thread may call this; one lock, held for a few dictionary operations and
+never across a system call.
+"""
+
+from __future__ import annotations
+
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from zarrfs.errors import StaleError
+from zarrfs.storage.tree import ROOT, NodeId
+
+if TYPE_CHECKING:
+    import os
+
+    from zarrfs.storage.directory.descriptors import Descriptor
+
+Place: TypeAlias = tuple[NodeId, bytes]
+Identity: TypeAlias = tuple[int, int, int]
+"""st_dev, st_ino and the type: a reused inode number is seldom of the same type."""
+
+_MOST_PLACES = 16
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One inode. All fields but the first two are guarded by the table's lock."""
+
+    nodeid: NodeId
+    identity: Identity
+    references: int = 0
+    """How often the kernel was given this nodeid and did not forget it."""
+    dependents: int = 0
+    """How many places of other nodes are in this folder."""
+    places: list[Place] = field(default_factory=list)
+    """The latest last; empty once all were unlinked."""
+    descriptors: list[Descriptor] = field(default_factory=list)
+    """Open files, through which an unlinked node can still be reached."""
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether a stat result is of this very inode."""
+        return self.identity == identity_of(status)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """What another process needs to go on with a node."""
+
+    nodeid: NodeId
+    identity: Identity
+    references: int
+    places: tuple[Place, ...]
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode)
+
+
+class NodeTable:
+    """The nodes of one tree."""
+
+    def __init__(self, root: os.stat_result) -> None:
+        self._lock = threading.Lock()
+        self._next = ROOT + 1
+        """Guarded by: `_lock`."""
+        node = Node(ROOT, identity_of(root), references=1)
+        self._nodes: dict[NodeId, Node] = {ROOT: node}
+        """Guarded by: `_lock`; single reads need no lock."""
+        self._by_identity: dict[Identity, Node] = {node.identity: node}
+        """Guarded by: `_lock`. Without nodes that have no place left."""
+        self._by_place: dict[Place, Node] = {}
+        """Guarded by: `_lock`."""
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, nodeid: NodeId) -> bool:
+        return nodeid in self._nodes
+
+    def get(self, nodeid: NodeId) -> Node:
+        """Raises: StaleError."""
+        try:
+            return self._nodes[nodeid]
+        except KeyError:
+            raise StaleError(f"node {nodeid}", "no such node") from None
+
+    def found(self, parent: NodeId, name: bytes, status: os.stat_result) -> NodeId:
+        """A place holds this inode: count one reference and return its nodeid."""
+        identity = identity_of(status)
+        place = (parent, name)
+        with self._lock:
+            node = self._by_place.get(place)
+            if node is None or node.identity != identity:
+                node = self._settle(place, node, identity)
+            node.references += 1
+            return node.nodeid
+
+    def _settle(self, place: Place, before: Node | None, identity: Identity) -> Node:
+        """Note that a place holds another inode than was known. Lock held."""
+        if before is not None:
+            self._leave(before, place)
+        node = self._by_identity.get(identity)
+        if node is None:
+            node = Node(NodeId(self._next), identity)
+            self._next += 1
+            self._nodes[node.nodeid] = node
+            self._by_identity[identity] = node
+        self._enter(node, place)
+        return node
+
+    def _enter(self, node: Node, place: Place) -> None:
+        if node.nodeid == ROOT:
+            return  # the root seen again inside itself: a bind mount
+        if len(node.places) >= _MOST_PLACES:
+            self._leave(node, node.places[0])
+        node.places.append(place)
+        self._by_place[place] = node
+        parent = self._nodes.get(place[0])
+        if parent is not None:
+            parent.dependents += 1
+
+    def _leave(self, node: Node, place: Place) -> None:
+        """Take a place from a node. Lock held."""
+        del self._by_place[place]
+        node.places.remove(place)
+        self._drop_if_unused(node)
+        parent = self._nodes.get(place[0])
+        if parent is not None:
+            parent.dependents -= 1
+            self._drop_if_unused(parent)
+
+    def _drop_if_unused(self, node: Node) -> None:
+        if node.references > 0 or node.dependents > 0 or node.nodeid == ROOT:
+            return
+        if self._nodes.pop(node.nodeid, None) is None:
+            return
+        self._lose_identity(node)
+        for place in tuple(node.places):
+            self._leave(node, place)
+
+    def count(self, nodeid: NodeId) -> None:
+        """The kernel was given a nodeid once more."""
+        with self._lock:
+            self.get(nodeid).references += 1
+
+    def forget(self, nodeid: NodeId, count: int) -> None:
+        """The kernel gives references back."""
+        with self._lock:
+            node = self._nodes.get(nodeid)
+            if node is None or nodeid == ROOT:
+                return
+            node.references -= count
+            self._drop_if_unused(node)
+
+    def unlinked(self, parent: NodeId, name: bytes, *, last: bool) -> None:
+        """A place holds nothing any more; `last` when the inode went with it.
+
+        Then its number may soon be another file's.
+        """
+        with self._lock:
+            node = self._by_place.get((parent, name))
+            if node is None:
+                return
+            if last:
+                self._lose_identity(node)
+            self._leave(node, (parent, name))
+
+    def _lose_identity(self, node: Node) -> None:
+        if self._by_identity.get(node.identity) is node:
+            del self._by_identity[node.identity]
+
+    def renamed(self, old: Place, new: Place, *, exchange: bool, last: bool) -> None:
+        """What was at `old` is now at `new`; with `exchange`, also the reverse.
+
+        `last` says that the inode which was at `new` went with its name.
+        """
+        with self._lock:
+            moved, displaced = self._by_place.get(old), self._by_place.get(new)
+            if last and displaced is not None:
+                self._lose_identity(displaced)
+            for node in (moved, displaced):
+                if node is not None:
+                    node.references += 1  # lives through the change
+            if moved is not None:
+                self._leave(moved, old)
+            if displaced is not None:
+                self._leave(displaced, new)
+            if moved is not None:
+                self._enter(moved, new)
+            if displaced is not None and exchange:
+                self._enter(displaced, old)
+            for node in (moved, displaced):
+                if node is not None:
+                    node.references -= 1
+                    self._drop_if_unused(node)
+
+    def at(self, parent: NodeId, name: bytes) -> Node | None:
+        """Return the node that was last seen at a place."""
+        return self._by_place.get((parent, name))
+
+    def names_to(self, nodeid: NodeId) -> list[bytes] | None:
+        """Return the names from the root to a node, or None when it has no place."""
+        names: list[bytes] = []
+        with self._lock:
+            while nodeid != ROOT:
+                node = self._nodes.get(nodeid)
+                if node is None or not node.places:
+                    return None
+                nodeid, name = node.places[-1]
+                names.append(name)
+        names.reverse()
+        return names
+
+    def opened(self, node: Node, descriptor: Descriptor) -> None:
+        with self._lock:
+            node.descriptors.append(descriptor)
+
+    def closed(self, node: Node, descriptor: Descriptor) -> None:
+        with self._lock:
+            if descriptor in node.descriptors:
+                node.descriptors.remove(descriptor)
+
+    def records(self) -> Iterator[NodeRecord]:
+        """Yield all nodes, for a process that will take over."""
+        with self._lock:
+            nodes = list(self._nodes.values())
+        for node in nodes:
+            yield NodeRecord(node.nodeid, node.identity, node.references, tuple(node.places))
+
+    def restore(self, records: Iterator[NodeRecord]) -> None:
+        """Take over another process's nodes; the table must be fresh."""
+        with self._lock:
+            kept = list(records)
+            for record in kept:
+                if record.nodeid != ROOT:
+                    node = Node(record.nodeid, record.identity, record.references)
+                    self._nodes[node.nodeid] = node
+                    self._by_identity[node.identity] = node
+                    self._next = max(self._next, node.nodeid + 1)
+            for record in kept:
+                for place in record.places:
+                    self._enter(self._nodes[record.nodeid], place)
+
+    def check_invariants(self) -> None:
+        """Assert what always holds; for tests."""
+        with self._lock:
+            for place, node in self._by_place.items():
+                assert place in node.places, (place, node)
+                assert self._nodes[node.nodeid] is node
+            counted: dict[NodeId, int] = {}
+            for node in self._nodes.values():
+                assert node.references >= 0, node
+                for parent, _ in node.places:
+                    counted[parent] = counted.get(parent, 0) + 1
+            for nodeid, count in counted.items():
+                assert self._nodes[nodeid].dependents == count, nodeid

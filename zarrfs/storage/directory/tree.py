@@ -1,0 +1,410 @@
+"""A folder of a real file system as a `FileTree`, passed through as it is.
+
+What the file system underneath does, this tree does: types, owners, times,
+links, extended attributes, holes. It owns which file a nodeid means, and sees
+to it that nothing outside the folder is reached: each call names a single
+component below the descriptor of a folder (see `folders`), symbolic links are
+shown and never followed (unless asked to), and before a node is opened or
+changed its identity is checked.
+
+What changes underneath without this tree is seen with the next call; how long
+the kernel remembers is for `vfs` to say. Any thread may call any method.
+
+Specification: POSIX.1-2017 and the Linux man pages of section 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from zarrfs.errors import StaleError
+from zarrfs.storage.directory import syscalls
+from zarrfs.storage.directory.descriptors import Descriptor
+from zarrfs.storage.directory.folders import FolderDescriptors, RootFolder
+from zarrfs.storage.directory.node_table import Node, NodeTable
+from zarrfs.storage.directory.real_file import RealFile
+from zarrfs.storage.tree import (
+    ROOT,
+    Attr,
+    AttrChange,
+    Change,
+    ChangeListener,
+    DirEntry,
+    Entry,
+    NodeId,
+    Owner,
+    StatFs,
+)
+
+RENAME_EXCHANGE = 2
+_REACH = syscalls.O_PATH | os.O_CLOEXEC
+# Whoever waits on a FIFO that was swapped in for a file would wait for ever.
+_OPEN_ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def attr_of(status: os.stat_result) -> Attr:
+    return Attr(
+        status.st_ino,
+        status.st_mode,
+        status.st_nlink,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        status.st_size,
+        status.st_blocks,
+        status.st_atime_ns,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+class DirectoryTree:
+    """Implements `FileTree`, `CreatesOpen`, `ListsEntries`, `IgnoresFlush`, `Watchable`."""
+
+    def __init__(
+        self, root: RootFolder, *, read_only: bool = False, ignores_flush: bool = True
+    ) -> None:
+        self._root = root
+        self._read_only = read_only
+        self._ignores_flush = ignores_flush
+        self._no_follow = root.no_follow
+        self.nodes = NodeTable(os.fstat(root.descriptor.fd))
+        self._folders = FolderDescriptors(root, self.nodes)
+        # Only root may give files away; for others everything made is theirs.
+        self._gives_away = os.geteuid() == 0
+        self._listeners: list[ChangeListener] = []
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    @property
+    def static(self) -> bool:
+        return False
+
+    @property
+    def ignores_flush(self) -> bool:
+        return self._ignores_flush
+
+    @property
+    def changes_underneath(self) -> bool:
+        return True
+
+    # Reaching nodes
+
+    def _status_at(self, folder: Descriptor, name: bytes) -> os.stat_result:
+        if not self._root.follow_symlinks:
+            return os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+        try:
+            return os.stat(name, dir_fd=folder.fd)
+        except FileNotFoundError:  # a link to nothing is shown as the link it is
+            return os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+
+    def _held(self, node: Node) -> Descriptor | None:
+        """Return a descriptor of the node that is open already."""
+        descriptors = node.descriptors
+        try:
+            return descriptors[-1] if descriptors else self._folders.kept(node.nodeid)
+        except IndexError:  # closed meanwhile
+            return None
+
+    def _status(self, nodeid: NodeId) -> os.stat_result:
+        node = self.nodes.get(nodeid)
+        held = self._held(node)
+        if held is not None:
+            return os.fstat(held.fd)
+        for parent, name in reversed(node.places):
+            try:
+                status = self._status_at(self._folders.get(parent), name)
+            except (FileNotFoundError, NotADirectoryError, StaleError):
+                continue
+            if node.is_of(status):
+                return status
+        raise StaleError(f"node {nodeid}", "it is gone from where it was")
+
+    def _reach(self, nodeid: NodeId) -> Descriptor:
+        """Return a descriptor, perhaps O_PATH, of this very node."""
+        node = self.nodes.get(nodeid)
+        return self._held(node) or self._open_node(node, _REACH | self._no_follow)
+
+    def _open_node(self, node: Node, flags: int) -> Descriptor:
+        for parent, name in reversed(node.places):
+            try:
+                folder = self._folders.get(parent)
+                descriptor = Descriptor(os.open(name, flags, dir_fd=folder.fd))
+            except (FileNotFoundError, NotADirectoryError, StaleError):
+                continue
+            if node.is_of(os.fstat(descriptor.fd)):
+                return descriptor
+        raise StaleError(f"node {node.nodeid}", "it is gone from where it was")
+
+    # Names and attributes
+
+    def lookup(self, parent: NodeId, name: bytes) -> Entry:
+        status = self._status_at(self._folders.get(parent), name)
+        return Entry(self.nodes.found(parent, name, status), attr_of(status))
+
+    def forget(self, nodeid: NodeId, count: int) -> None:
+        self.nodes.forget(nodeid, count)
+        if self._folders.kept(nodeid) is not None and nodeid not in self.nodes:
+            self._folders.drop(nodeid)
+
+    def count_reference(self, nodeid: NodeId) -> None:
+        self.nodes.count(nodeid)
+
+    def attr(self, nodeid: NodeId) -> Attr:
+        return attr_of(self._status(nodeid))
+
+    def set_attr(self, nodeid: NodeId, change: AttrChange) -> Attr:
+        descriptor = self._reach(nodeid)
+        path = descriptor.proc_path()
+        if change.uid is not None or change.gid is not None:
+            uid = -1 if change.uid is None else change.uid
+            gid = -1 if change.gid is None else change.gid
+            os.chown(path, uid, gid)
+        if change.mode is not None:
+            os.chmod(path, stat.S_IMODE(change.mode))
+        if change.size is not None:
+            os.truncate(path, change.size)
+        if change.atime_ns is not None or change.mtime_ns is not None:
+            syscalls.utimensat(path, change.atime_ns, change.mtime_ns)
+        return attr_of(os.fstat(descriptor.fd))
+
+    def read_link(self, nodeid: NodeId) -> bytes:
+        # readlinkat(2) with an empty name reads the link that the descriptor is.
+        return os.readlink(b"", dir_fd=self._reach(nodeid).fd)
+
+    def list_dir(self, nodeid: NodeId) -> Sequence[DirEntry]:
+        with os.scandir(self._open_for_reading(nodeid).fd) as entries:
+            return [
+                DirEntry(os.fsencode(entry.name), entry.inode(), self._type_bits(entry))
+                for entry in entries
+            ]
+
+    def _open_for_reading(self, nodeid: NodeId) -> Descriptor:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        return Descriptor(os.open(b".", flags, dir_fd=self._folders.get(nodeid).fd))
+
+    def _type_bits(self, entry: os.DirEntry[str]) -> int:
+        if entry.is_dir(follow_symlinks=False):
+            return stat.S_IFDIR
+        if entry.is_file(follow_symlinks=False):
+            return stat.S_IFREG
+        if entry.is_symlink() and not self._root.follow_symlinks:
+            return stat.S_IFLNK
+        return 0  # unknown; whoever wants to know asks
+
+    def list_entries(self, nodeid: NodeId, start: int) -> Iterator[tuple[bytes, Entry]]:
+        folder = self._folders.get(nodeid)
+        for found in self.list_dir(nodeid)[start:]:
+            try:
+                status = self._status_at(folder, found.name)
+            except FileNotFoundError:
+                continue
+            known = self.nodes.found(nodeid, found.name, status)
+            yield found.name, Entry(known, attr_of(status))
+            self.nodes.forget(known, 1)
+
+    # Files
+
+    def open(self, nodeid: NodeId, flags: int) -> RealFile:
+        node = self.nodes.get(nodeid)
+        opening = flags & ~os.O_TRUNC | _OPEN_ALWAYS
+        held = node.descriptors[-1:] if not node.places else []
+        if held:  # unlinked: /proc opens the inode itself
+            descriptor = Descriptor(os.open(held[0].proc_path(), opening))
+        else:
+            descriptor = self._open_node(node, opening | self._no_follow)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor.fd, 0)
+        return self._file(node, descriptor)
+
+    def _file(self, node: Node, descriptor: Descriptor) -> RealFile:
+        self.nodes.opened(node, descriptor)
+        return RealFile(descriptor, partial(self.nodes.closed, node))
+
+    def create(
+        self, parent: NodeId, name: bytes, mode: int, owner: Owner, flags: int
+    ) -> tuple[Entry, RealFile]:
+        folder = self._folders.get(parent)
+        opening = flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _OPEN_ALWAYS
+        descriptor = Descriptor(os.open(name, opening, stat.S_IMODE(mode), dir_fd=folder.fd))
+        status = self._hand_over(descriptor, mode, owner)
+        nodeid = self.nodes.found(parent, name, status)
+        return Entry(nodeid, attr_of(status)), self._file(self.nodes.get(nodeid), descriptor)
+
+    def _hand_over(self, descriptor: Descriptor, mode: int, owner: Owner) -> os.stat_result:
+        """Give a new node its owner and the mode that our umask may have cut."""
+        status = os.fstat(descriptor.fd)
+        path = descriptor.proc_path()
+        if self._gives_away and (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+            os.chown(path, owner.uid, owner.gid)
+            status = os.fstat(descriptor.fd)  # set-ID bits went with the owner
+        if status.st_mode != mode and not stat.S_ISLNK(mode):
+            os.chmod(path, stat.S_IMODE(mode))
+            status = os.fstat(descriptor.fd)
+        return status
+
+    # Making, linking, removing, renaming
+
+    def make(
+        self,
+        parent: NodeId,
+        name: bytes,
+        mode: int,
+        owner: Owner,
+        *,
+        rdev: int = 0,
+        target: bytes = b"",
+    ) -> Entry:
+        folder = self._folders.get(parent)
+        if stat.S_ISDIR(mode):
+            os.mkdir(name, stat.S_IMODE(mode), dir_fd=folder.fd)
+        elif stat.S_ISLNK(mode):
+            os.symlink(target, name, dir_fd=folder.fd)
+        else:
+            os.mknod(name, mode, rdev, dir_fd=folder.fd)
+        made = Descriptor(os.open(name, _REACH | os.O_NOFOLLOW, dir_fd=folder.fd))
+        status = self._hand_over(made, mode, owner)
+        return Entry(self.nodes.found(parent, name, status), attr_of(status))
+
+    def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
+        node = self.nodes.get(nodeid)
+        folder = self._folders.get(parent)
+        if not node.places:
+            raise FileNotFoundError(errno.ENOENT, "unlinked")
+        old_parent, old_name = node.places[-1]
+        source = self._folders.get(old_parent)
+        os.link(old_name, name, src_dir_fd=source.fd, dst_dir_fd=folder.fd, follow_symlinks=False)
+        status = self._status_at(folder, name)
+        if not node.is_of(status):
+            os.unlink(name, dir_fd=folder.fd)
+            raise StaleError(f"node {nodeid}", "another file took its place")
+        return Entry(self.nodes.found(parent, name, status), attr_of(status))
+
+    def unlink(self, parent: NodeId, name: bytes) -> None:
+        folder = self._folders.get(parent)
+        last = self._is_last_name(folder, parent, name)
+        os.unlink(name, dir_fd=folder.fd)
+        self.nodes.unlinked(parent, name, last=last)
+
+    def _is_last_name(self, folder: Descriptor, parent: NodeId, name: bytes) -> bool:
+        """Whether the inode of a node we know goes when this name goes."""
+        if self.nodes.at(parent, name) is None:
+            return False
+        try:
+            return os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_nlink == 1
+        except FileNotFoundError:
+            return False
+
+    def remove_dir(self, parent: NodeId, name: bytes) -> None:
+        folder = self._folders.get(parent)
+        node = self.nodes.at(parent, name)
+        kept = None if node is None else self._folders.get(node.nodeid)
+        os.rmdir(name, dir_fd=folder.fd)
+        if node is not None and kept is not None:
+            self.nodes.opened(node, kept)  # somebody may stand in it
+            self._folders.drop(node.nodeid)
+        self.nodes.unlinked(parent, name, last=True)
+
+    def rename(
+        self, parent: NodeId, name: bytes, new_parent: NodeId, new_name: bytes, flags: int
+    ) -> None:
+        source, target = self._folders.get(parent), self._folders.get(new_parent)
+        exchange = flags == RENAME_EXCHANGE
+        displaced = self.nodes.at(new_parent, new_name)
+        last = (
+            not exchange
+            and displaced is not None
+            and (
+                stat.S_ISDIR(displaced.identity[2])
+                or self._is_last_name(target, new_parent, new_name)
+            )
+        )
+        if flags:
+            syscalls.renameat2(source.fd, name, target.fd, new_name, flags)
+        else:
+            os.rename(name, new_name, src_dir_fd=source.fd, dst_dir_fd=target.fd)
+        if last and displaced is not None:
+            self._folders.drop(displaced.nodeid)
+        self.nodes.renamed((parent, name), (new_parent, new_name), exchange=exchange, last=last)
+
+    # Extended attributes
+
+    def list_xattr(self, nodeid: NodeId) -> Sequence[bytes]:
+        names = os.listxattr(self._reach(nodeid).proc_path())
+        return [os.fsencode(name) for name in names if _passed_through(name)]
+
+    def get_xattr(self, nodeid: NodeId, name: bytes) -> bytes:
+        _check_passed_through(name)
+        return os.getxattr(self._reach(nodeid).proc_path(), name)
+
+    def set_xattr(self, nodeid: NodeId, name: bytes, value: bytes, flags: int) -> None:
+        _check_passed_through(name)
+        os.setxattr(self._reach(nodeid).proc_path(), name, value, flags)
+
+    def remove_xattr(self, nodeid: NodeId, name: bytes) -> None:
+        _check_passed_through(name)
+        os.removexattr(self._reach(nodeid).proc_path(), name)
+
+    # The whole
+
+    def sync(self, nodeid: NodeId, *, data_only: bool) -> None:
+        descriptor = self._open_for_reading(nodeid)
+        if data_only:
+            os.fdatasync(descriptor.fd)
+        else:
+            os.fsync(descriptor.fd)
+
+    def statfs(self) -> StatFs:
+        found = os.statvfs(self._root.descriptor.fd)
+        return StatFs(
+            found.f_frsize or found.f_bsize,
+            found.f_blocks,
+            found.f_bfree,
+            found.f_bavail,
+            found.f_files,
+            found.f_ffree,
+            found.f_namemax,
+        )
+
+    def key_of(self, nodeid: NodeId) -> str | None:
+        names = self.nodes.names_to(nodeid)
+        return None if names is None else os.fsdecode(b"/".join(names))
+
+    def watch(self, listener: ChangeListener) -> None:
+        self._listeners.append(listener)
+
+    def tell_changed(self, key: str) -> None:
+        """A key was set or deleted by Storage: tell the kernel if it knows the place."""
+        if not self._listeners:
+            return
+        nodeid = ROOT
+        for name in os.fsencode(key).split(b"/"):
+            node = self.nodes.at(nodeid, name)
+            self._tell(Change(nodeid, name, None if node is None else node.nodeid))
+            if node is None:
+                return
+            nodeid = node.nodeid
+
+    def _tell(self, change: Change) -> None:
+        for listener in self._listeners:
+            listener(change)
+
+    def close(self) -> None:
+        self._folders.clear()
+
+
+def _passed_through(name: str) -> bool:
+    return not name.startswith("system.")
+
+
+def _check_passed_through(name: bytes) -> None:
+    # The kernel checks permissions by mode alone (default_permissions); an
+    # access control list that is shown but not obeyed would be a lie.
+    if name.startswith(b"system."):
+        raise OSError(errno.EOPNOTSUPP, "access control lists are not passed through")
