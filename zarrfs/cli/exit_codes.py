@@ -49,7 +49,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit status that an error ends a command with."""
     if isinstance(error, _CONTENT):
         return ExitCode.CONTENT
-    if isinstance(error, _USAGE | FileNotFoundError | NotADirectoryError):
+    if isinstance(error, (*_USAGE, FileNotFoundError, NotADirectoryError)):
         return ExitCode.USAGE
     if isinstance(error, KeyboardInterrupt):
         return ExitCode.INTERRUPTED

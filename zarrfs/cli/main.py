@@ -31,6 +31,8 @@ SUBCOMMANDS = {
     "unmount": Subcommand("unmount", "unmount", "Unmount, and wait until all is written."),
     "info": Subcommand("info", "info", "Show the hierarchy: arrays, chunks, sizes."),
     "verify": Subcommand("verify", "verify", "Check every document and every chunk."),
+    "status": Subcommand("status", "status", "Show every mount: its state and what it does."),
+    "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "doctor": Subcommand("doctor", "doctor", "Say what works on this machine, and what would."),
 }
 ALIASES = {"umount": "unmount"}
