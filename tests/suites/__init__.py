@@ -1,0 +1,5 @@
+"""Suites that a new backend or frontend subclasses."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.suites.backend_suite", "tests.suites.storage_suite")

@@ -14,6 +14,7 @@ Source: zarr-python 3, `zarr.abc.store`.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -21,10 +22,11 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from zarrfs.errors import (
-    CorruptError,
     DeniedError,
+    InvalidNameError,
     IsAFolderError,
     KeyNotFoundError,
+    NameTooLongError,
     NotAFolderError,
     ReadOnlyError,
     UnavailableError,
@@ -76,6 +78,7 @@ class ZarrStoreBackend:
 
     def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
         """As `Backend.get`."""
+        _check_readable(key)
         if stop is not None and stop <= start:
             self._size(key)  # whether it is there at all
             return b""
@@ -83,6 +86,7 @@ class ZarrStoreBackend:
 
     def stat(self, key: Key) -> KeyStat:
         """As `Backend.stat`; the time is this object's, not the store's."""
+        _check_readable(key)
         size = self._size(key)
         with self._lock:
             seen = self._seen.get(key)
@@ -104,16 +108,21 @@ class ZarrStoreBackend:
         self._check_writable()
         if not self._store.supports_deletes:
             raise UnsupportedError(self.location, "this store cannot delete")
+        _check_readable(key)
         self._run(key, self._delete(key))
         with self._lock:
             self._seen.pop(key, None)
 
     def list_dir(self, prefix: Key) -> Iterator[Listed]:
         """As `Backend.list_dir`."""
+        if prefix and not _is_key(prefix):
+            return iter(())
         return iter(self._run(prefix, self._list_dir(prefix)))
 
     def list_keys(self, prefix: Key) -> Iterator[Key]:
         """As `Backend.list_keys`."""
+        if prefix and not _is_key(prefix):
+            return iter(())
         listing = self._store.list_prefix(f"{prefix}/") if prefix else self._store.list()
         return map(Key, self._run(prefix, _collect(listing)))
 
@@ -195,14 +204,30 @@ class ZarrStoreBackend:
             raise KeyNotFoundError(key) from error
         except PermissionError as error:
             raise DeniedError(key, str(error)) from error
-        except EOFError as error:
-            raise CorruptError(key, str(error)) from error
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise NameTooLongError(key) from error
+            raise UnavailableError(key, str(error)) from error
         except Exception as error:  # a store may raise anything: httpx, botocore, ...
             raise UnavailableError(key, f"{type(error).__name__}: {error}") from error
 
     def _check_writable(self) -> None:
         if self.read_only:
             raise ReadOnlyError(self.location)
+
+
+def _check_readable(key: str) -> None:
+    if not _is_key(key):
+        raise KeyNotFoundError(key)
+
+
+def _is_key(key: str) -> bool:
+    """Some stores follow `..` out of their root: such a key is never asked for."""
+    try:
+        check_key(key)
+    except InvalidNameError:
+        return False
+    return True
 
 
 async def _collect(items: AsyncIterator[str]) -> list[str]:
