@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 _PRIORITIES: Final = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "INFO": 6, "DEBUG": 7}
 _MOUNT_PREFIX: Final = "zarrfs.mount."
+LogTarget: TypeAlias = Literal["stderr", "journal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class LogSettings:
 
     level: str = "info"
     format: Literal["text", "json"] = "text"
-    to: Literal["stderr", "journal"] = "stderr"
+    to: LogTarget = "stderr"
     mount_levels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -15,6 +16,8 @@ from zarrfs.daemon.options import MountOptions, options_from_json
 from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
+    from zarrfs.frontends.native import NativeOptions
+    from zarrfs.fuse_protocol.negotiation import Negotiated
     from zarrfs.storage.storage import Storage
     from zarrfs.storage.tree import FileTree
     from zarrfs.vfs.filesystem import Vfs
@@ -39,6 +42,10 @@ class MountSpec:
     name: str = ""
     required: bool = False
     """A service ends when this mount fails."""
+    mkdir: bool = False
+    """Make the target's folder."""
+    views: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Several views at once: each in a subfolder of this name."""
 
     @property
     def idle_timeout_s(self) -> float | None:
@@ -49,7 +56,9 @@ class MountSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MountSpec:
-        return cls(**{**values, "options": options_from_json(values["options"])})
+        views = tuple((name, tuple(chain)) for name, chain in values.get("views", ()))
+        options = options_from_json(values["options"])
+        return cls(**{**values, "options": options, "views": views})
 
 
 class Mount(Protocol):
@@ -185,11 +194,11 @@ def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) 
     Raises: DeniedError, BusyError, UnsupportedError, PathNotFoundError,
     NotAFolderError, UnavailableError.
     """
-    frontend = options.frontend or ("native" if sys.platform == "linux" else "fusepy")
-    if frontend == "native":
+    if picks_native(options):
         from zarrfs.frontends.native import mount_native
 
-        return mount_native(vfs, target, _native_options(vfs, fsname, options))
+        chosen_native = native_options(fsname, options, read_only=vfs.read_only)
+        return mount_native(vfs, target, chosen_native)
     from zarrfs.frontends.fusepy import FusepyOptions, mount_fusepy
 
     chosen = FusepyOptions(
@@ -203,7 +212,43 @@ def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) 
     return mount_fusepy(vfs, target, chosen)
 
 
-def _native_options(vfs: Vfs, fsname: str, options: MountOptions) -> Any:
+def picks_native(options: MountOptions) -> bool:
+    """Whether a mount speaks the kernel's protocol itself."""
+    return (options.frontend or ("native" if sys.platform == "linux" else "fusepy")) == "native"
+
+
+def adopt_filesystem(
+    vfs: Vfs,
+    target: str,
+    descriptor: int,
+    negotiated: dict[str, Any] | None,
+    options: MountOptions,
+    on_negotiated: Callable[[Negotiated], None],
+    ledger: int,
+) -> Mount:
+    """Serve a connection that another process made, and perhaps served before.
+
+    `ledger` is a memfd of the session's, kept for its successor.
+    """
+    from zarrfs.frontends.native import adopt_native
+    from zarrfs.fuse_protocol.negotiation import Negotiated
+
+    settled = None
+    if negotiated is not None:
+        settled = Negotiated(**{**negotiated, "fallbacks": tuple(negotiated["fallbacks"])})
+    chosen = native_options("", options, read_only=vfs.read_only)
+    return adopt_native(
+        vfs,
+        target,
+        descriptor,
+        settled,
+        chosen,
+        on_negotiated=on_negotiated,
+        ledger_fd=ledger,
+    )
+
+
+def native_options(fsname: str, options: MountOptions, *, read_only: bool) -> NativeOptions:
     from zarrfs.frontends.native import NativeOptions
 
     chosen: dict[str, Any] = {}
@@ -217,7 +262,7 @@ def _native_options(vfs: Vfs, fsname: str, options: MountOptions) -> Any:
         fsname=fsname,
         allow_other=options.allow_other,
         default_permissions=options.default_permissions,
-        read_only=vfs.read_only,
+        read_only=read_only,
         **chosen,
     )
 

@@ -73,6 +73,7 @@ class Spec(Protocol):
     def required(self) -> bool: ...
     @property
     def idle_timeout_s(self) -> float | None: ...
+    def to_json(self) -> dict[str, Any]: ...
 
 
 class Host(Protocol):
@@ -88,9 +89,6 @@ class Host(Protocol):
 
     def detach(self, mount: SupervisedMount) -> None:
         """Begin to unmount in a process of its own, lazily if files are open."""
-
-    def abort(self, mount: SupervisedMount) -> None:
-        """End the connection: everything that waits for it fails."""
 
     def watch_requests(self, mount: SupervisedMount, *, on: bool) -> None:
         """Call `wake` when the connection has a request, while nobody serves it."""
@@ -270,6 +268,7 @@ class SupervisedMount:
             self._kill()
             return
         self.kept.put(FUSE, descriptor)
+        self.kept.write_record({"spec": self.spec.to_json()})
         self._serve(descriptor)
 
     def _serve(self, descriptor: int) -> None:
@@ -327,10 +326,13 @@ class SupervisedMount:
         self.due_s = now_s + wait_s
 
     def _take_down(self) -> None:
-        """Leave nothing mounted that nobody answers."""
+        """Leave nothing mounted that nobody answers.
+
+        With its last descriptor the connection ends, and whoever waits for it
+        gets an error.
+        """
         if self.kept.fuse is not None:
             self.host.detach(self)
-            self.host.abort(self)
         self.kept.clear()
 
     def _ended(self, now_s: float) -> None:

@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from zarrfs.daemon.channel import Channel, Opened
 from zarrfs.daemon.kept import FUSE, Kept
@@ -46,11 +46,9 @@ class Mounter(Protocol):
     def unmount(self, target: str, *, lazy: bool) -> None:
         """Raises: BusyError where files are open and it is not lazy."""
 
-    def abort(self, descriptor: int, target: str) -> None: ...
 
-
-RunWorker = Callable[[Spec, Mapping[str, int], Channel], int]
-"""Serve one mount in this process; returns the exit status."""
+RunWorker = Callable[[Any, Mapping[str, int], Channel], int]
+"""Serve one mount (its own kind of `Spec`) in this process; returns the exit status."""
 
 
 class Supervisor:
@@ -152,18 +150,23 @@ class Supervisor:
             self._selector.close()
             self._wakeup_reader.close()
             self._wakeup_writer.close()
-            for other in self.mounts.values():
-                if other is not mount:
-                    if other.channel is not None:
-                        other.channel.close()
-                    for descriptor in other.kept.descriptors.values():
-                        os.close(descriptor)
+            others = (other for other in self.mounts.values() if other is not mount)
+            self._close_descriptors_of(others)
             status = self._run_worker(mount.spec, dict(mount.kept.descriptors), theirs)
         except BaseException:
             logging.getLogger("zarrfs.worker").exception("worker of %s failed", mount.spec.name)
         finally:
             logging.shutdown()
             os._exit(status)
+
+    @staticmethod
+    def _close_descriptors_of(mounts: Iterable[SupervisedMount]) -> None:
+        """In a child: a copy of a connection would keep that mount from ending."""
+        for mount in mounts:
+            if mount.channel is not None:
+                mount.channel.close()
+            for descriptor in mount.kept.descriptors.values():
+                os.close(descriptor)
 
     def drop_channel(self, channel: Channel) -> None:
         self._selector.unregister(channel)
@@ -179,6 +182,7 @@ class Supervisor:
             status = 0
             try:
                 signal.set_wakeup_fd(-1)
+                self._close_descriptors_of(self.mounts.values())
                 try:
                     self._mounter.unmount(mount.spec.target, lazy=False)
                 except Exception:
@@ -189,10 +193,6 @@ class Supervisor:
             finally:
                 os._exit(status)
         self._detaching.add(pid)
-
-    def abort(self, mount: SupervisedMount) -> None:
-        if mount.kept.fuse is not None:
-            self._mounter.abort(mount.kept.fuse, mount.spec.target)
 
     def watch_requests(self, mount: SupervisedMount, *, on: bool) -> None:
         descriptor = mount.kept.descriptors.get(FUSE)

@@ -1,0 +1,36 @@
+"""`zarrfs serve`: all mounts of a configuration file, until told to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from zarrfs.daemon.logs import LogTarget
+
+
+@click.command()
+@click.option(
+    "--config", "-c", "file", required=True, type=click.Path(), help="The configuration file."
+)
+@click.option(
+    "--log",
+    type=click.Choice(["stderr", "journal"]),
+    help="Where messages go, whatever the file says; journal adds its priorities.",
+)
+def serve(file: str, log: LogTarget | None) -> int:
+    """Mount everything that FILE lists, and keep it mounted.
+
+    Runs in the foreground with a worker process for each mount; one that dies
+    is replaced, and who reads or writes notices a pause at most. Signals:
+
+    \b
+      SIGTERM, SIGINT  commit, unmount all and end
+      SIGHUP           read the file again; unchanged mounts are not touched
+      SIGUSR1          log statistics and stacks
+      SIGUSR2          make everything durable now
+    """
+    from zarrfs.daemon import service
+
+    return service.serve(file, log_to=log)

@@ -1,0 +1,269 @@
+"""`zarrfs serve`: the supervisor of a configuration file's mounts.
+
+Owns how a reload is read, what the control socket answers, the process that
+shows metrics, and the mounts that an earlier run of the service left in the
+service manager's store. Used by the supervisor's one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from zarrfs.daemon.control import ControlServer, ask, runtime_folder
+from zarrfs.daemon.kept import Kept, sort_by_mount
+from zarrfs.daemon.logs import LogTarget, set_up_logging
+from zarrfs.daemon.mounting import MountSpec
+from zarrfs.daemon.native_mounter import NativeMounter
+from zarrfs.daemon.notify import Notifier, take_stored_descriptors
+from zarrfs.daemon.service_plan import BadConfigError, ServicePlan, read_plan
+from zarrfs.daemon.supervised import State, SupervisedMount
+from zarrfs.daemon.supervisor import Supervisor
+from zarrfs.daemon.worker import run_worker
+from zarrfs.errors import InvalidArgumentError, PathNotFoundError, UnavailableError, ZarrfsError
+
+_log = logging.getLogger("zarrfs.service")
+
+
+def serve(file: str, *, log_to: LogTarget | None = None) -> int:
+    """Serve a configuration file's mounts until told to end; return the exit status.
+
+    Raises: BadConfigError.
+    """
+    plan = read_plan(file)
+    return Service(file, plan, log_to=log_to).run()
+
+
+class Service:
+    """One run of `zarrfs serve`."""
+
+    def __init__(self, file: str, plan: ServicePlan, *, log_to: LogTarget | None = None) -> None:
+        self._file = file
+        self._plan = plan
+        self._log_to = log_to
+        self._notifier = Notifier.from_environment()
+        self._ready = False
+        self._metrics: int | None = None
+        self.supervisor = Supervisor(
+            run_worker,
+            NativeMounter(),
+            notifier=self._notifier,
+            reload=self._reload,
+            keep_on_stop=lambda: self._notifier.active and restart_is_under_way(),
+            stay=True,
+        )
+        self.supervisor.on_change = self._tell_when_ready
+
+    def run(self) -> int:
+        self._set_up_logging()
+        stored = sort_by_mount(take_stored_descriptors(), self._notifier)
+        path = self._plan.control_socket or os.path.join(runtime_folder(), f"{os.getpid()}.sock")
+        control = ControlServer(self.supervisor, path, control_handlers(self.supervisor))
+        self._start_metrics(path)
+        try:
+            for problem in self._plan.problems:
+                _log.warning("%s", problem)
+            self._start(stored)
+            return self.supervisor.run()
+        finally:
+            self._stop_metrics()
+            control.close()
+            self._notifier.barrier()
+
+    def _start(self, stored: dict[str, Kept]) -> None:
+        """Take over the mounts that live already, and start the others."""
+        for spec in self._plan.mounts:
+            kept = stored.pop(spec.name, None)
+            if kept is not None and kept.read_record().get("spec") == spec.to_json():
+                _log.info("%s: taken over from the last run", spec.name)
+                self.supervisor.add(spec, kept)
+            else:
+                if kept is not None:
+                    take_down(kept)
+                self.supervisor.add(spec)
+        for kept in stored.values():
+            take_down(kept)
+
+    def _reload(self) -> Sequence[MountSpec] | None:
+        try:
+            plan = read_plan(self._file)
+        except (BadConfigError, UnavailableError) as error:
+            _log.error("not reloaded, everything stays as it is: %s", error)
+            return None
+        self._plan = plan
+        self._set_up_logging()
+        for problem in plan.problems:
+            _log.warning("%s", problem)
+        _log.info("reloaded: %d mounts", len(plan.mounts))
+        return plan.mounts
+
+    def _set_up_logging(self) -> None:
+        settings = self._plan.logging
+        if self._log_to is not None:
+            settings = replace(settings, to=self._log_to)
+        set_up_logging(settings)
+
+    def _tell_when_ready(self) -> None:
+        """READY=1, once every mount answers or has been tried."""
+        mounts = self.supervisor.mounts.values()
+        serving = sum(mount.state in (State.SERVING, State.IDLE) for mount in mounts)
+        if not self._ready and not any(mount.state is State.OPENING for mount in mounts):
+            self._ready = True
+            self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
+            _log.info("ready: %d of %d mounts serving", serving, len(mounts))
+
+    def _start_metrics(self, control_path: str) -> None:
+        listen, path = self._plan.metrics_listen, self._plan.metrics_socket
+        if listen is None and path is None:
+            return
+        self._metrics = os.fork()
+        if self._metrics == 0:
+            run_metrics(control_path, listen, path)
+
+    def _stop_metrics(self) -> None:
+        if self._metrics is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._metrics, signal.SIGTERM)
+            os.waitpid(self._metrics, 0)
+
+
+def run_metrics(control_path: str, listen: str | None, path: str | None) -> None:
+    """In a child: show metrics until the parent ends or says so."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        die_with_parent()
+        from zarrfs.daemon.metrics import serve_metrics
+
+        def status() -> list[dict[str, Any]]:
+            ask(control_path, "report")
+            time.sleep(0.05)
+            mounts: list[dict[str, Any]] = ask(control_path, "status")["mounts"]
+            return mounts
+
+        serve_metrics(status, listen=listen, path=path)
+    except OSError as error:
+        _log.error("no metrics: %s: %s", listen or path, error.strerror)
+    finally:
+        os._exit(1)
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process with its parent. Source: PR_SET_PDEATHSIG, prctl(2)."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
+def take_down(kept: Kept) -> None:
+    """Unmount what nobody wants any more."""
+    record = kept.read_record()
+    target = (record.get("spec") or {}).get("target")
+    if target and kept.fuse is not None:
+        with contextlib.suppress(ZarrfsError, OSError):
+            NativeMounter().unmount(target, lazy=True)
+    kept.clear()
+
+
+def restart_is_under_way() -> bool:
+    """Whether systemd stops this service only to start it again.
+
+    Source: the Job property of the unit (org.freedesktop.systemd1.Unit) names
+    the job that runs; `systemctl list-jobs` tells its type.
+    """
+    unit = own_unit()
+    if unit is None:
+        return False
+    try:
+        jobs = subprocess.run(
+            ["systemctl", "list-jobs", "--no-legend", "--full", "--plain", unit],
+            capture_output=True, text=True, timeout=10, check=False,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return any(
+        line.split()[1:3][-1:] in (["restart"], ["try-restart"]) for line in jobs.splitlines()
+    )
+
+
+def own_unit() -> str | None:
+    """Return the systemd unit this process belongs to. Source: proc_pid_cgroup(5)."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            paths = [line.rstrip("\n").split(":", 2)[2] for line in file]
+    except (OSError, IndexError):
+        return None
+    names = (part for path in paths for part in reversed(path.split("/")))
+    return next((name for name in names if name.endswith(".service")), None)
+
+
+def control_handlers(supervisor: Supervisor) -> dict[str, Any]:
+    """What the control socket answers."""
+
+    def report(_request: dict[str, Any]) -> dict[str, Any]:
+        return {"asked": sum(mount.report() for mount in supervisor.mounts.values())}
+
+    def status(_request: dict[str, Any]) -> dict[str, Any]:
+        return {"pid": os.getpid(), "mounts": [describe(m) for m in supervisor.mounts.values()]}
+
+    def unmount(request: dict[str, Any]) -> dict[str, Any]:
+        mount = find(supervisor, request.get("target"))
+        supervisor.remove(mount.spec.name)
+        return {"name": mount.spec.name, "supervisor": os.getpid(), "worker": mount.pid}
+
+    def save(request: dict[str, Any]) -> dict[str, Any]:
+        mounts = list(supervisor.mounts.values())
+        if request.get("target"):
+            mounts = [find(supervisor, request["target"])]
+        for mount in mounts:
+            mount.save()
+        return {"mounts": [mount.spec.name for mount in mounts]}
+
+    return {"report": report, "status": status, "unmount": unmount, "save": save}
+
+
+def find(supervisor: Supervisor, wanted: object) -> SupervisedMount:
+    """Return a mount by name or target. Raises: PathNotFoundError, InvalidArgumentError."""
+    if not isinstance(wanted, str):
+        raise InvalidArgumentError("target", "missing")
+    for mount in supervisor.mounts.values():
+        if wanted in (mount.spec.name, mount.spec.target) and mount.alive:
+            return mount
+    raise PathNotFoundError(wanted, "not a mount of this supervisor")
+
+
+def describe(mount: SupervisedMount) -> dict[str, Any]:
+    """Return what `zarrfs status --json` shows of one mount."""
+    spec = mount.spec
+    assert isinstance(spec, MountSpec)
+    return {
+        "name": spec.name,
+        "source": spec.source,
+        "target": spec.target,
+        "type": spec.kind,
+        "state": str(mount.state),
+        "reason": mount.reason,
+        "uptime_s": round(time.monotonic() - mount.since_s, 3),
+        "pid": mount.pid,
+        "supervisor": os.getpid(),
+        "restarts": mount.history.restarts,
+        "memory_bytes": resident_bytes(mount.pid),
+        "statistics": mount.statistics,
+    }
+
+
+def resident_bytes(pid: int | None) -> int | None:
+    """Return a process's resident memory. Source: proc_pid_statm(5)."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None

@@ -1,0 +1,182 @@
+"""A worker: the process that serves one mount of a supervisor.
+
+Owns the conversation with the supervisor and the worker's end; what is served
+is `mounting`'s. The main thread waits for messages, the frontend's threads
+answer the kernel. A worker may be killed at any moment: what a successor needs
+is in the descriptors that the supervisor keeps.
+
+SIGQUIT logs the stacks of all threads, even while the interpreter hangs.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import select
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from zarrfs.daemon.channel import (
+    Beat,
+    Channel,
+    Dump,
+    Failed,
+    Finished,
+    Message,
+    Negotiated,
+    Opened,
+    Report,
+    Save,
+    Serve,
+    Serving,
+    Stop,
+)
+from zarrfs.daemon.keeper import Keeper
+from zarrfs.daemon.mounting import (
+    Mount,
+    MountSpec,
+    OpenFileSystem,
+    adopt_filesystem,
+    mount_filesystem,
+    open_filesystem,
+    picks_native,
+)
+from zarrfs.errors import ZarrfsError
+
+if TYPE_CHECKING:
+    from zarrfs.fuse_protocol.negotiation import Negotiated as NegotiatedValues
+
+BEAT_S: Final = 5.0
+"""How often a worker says that it is well."""
+
+
+def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> int:
+    """Serve one mount until it is gone or the supervisor says so; return the exit status."""
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
+    log = logging.getLogger(f"zarrfs.mount.{spec.name}")
+    try:
+        opened = open_filesystem(spec)
+    except (ZarrfsError, OSError) as error:
+        channel.send(Failed(str(error)))
+        return 3
+    try:
+        mount = _mount(spec, opened, Keeper(kept, channel), channel)
+        if mount is None:
+            opened.storage.close()
+            return 0
+        mount.start()
+    except (ZarrfsError, OSError) as error:
+        channel.send(Failed(str(error)))
+        return 3
+    channel.send(Serving())
+    log.info("serving %s", spec.target)
+    return _Service(opened, mount, channel, log).run()
+
+
+def _mount(
+    spec: MountSpec, opened: OpenFileSystem, keeper: Keeper, channel: Channel
+) -> Mount | None:
+    """Mount, or take over the connection that the supervisor sends; None when it is gone."""
+    if not picks_native(spec.options):
+        return mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
+    channel.send(Opened(opened.fsname, opened.vfs.read_only))
+    received = channel.receive()
+    if received is None or not isinstance(received.message, Serve):
+        return None
+
+    def tell(values: NegotiatedValues) -> None:
+        channel.send(Negotiated(asdict(values)))
+
+    (descriptor,) = received.descriptors
+    return adopt_filesystem(
+        opened.vfs,
+        spec.target,
+        descriptor,
+        received.message.negotiated,
+        spec.options,
+        tell,
+        keeper.memory("ledger"),
+    )
+
+
+class _Service:
+    """A mount that answers, and the messages about it."""
+
+    def __init__(
+        self, opened: OpenFileSystem, mount: Mount, channel: Channel, log: logging.Logger
+    ) -> None:
+        self._opened = opened
+        self._mount = mount
+        self._channel = channel
+        self._log = log
+        self._gone = os.eventfd(0, os.EFD_CLOEXEC)
+        threading.Thread(target=self._wait_until_gone, name="unmount", daemon=True).start()
+
+    def _wait_until_gone(self) -> None:
+        self._mount.wait()
+        os.eventfd_write(self._gone, 1)
+
+    def run(self) -> int:
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        poll.register(self._gone, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll(BEAT_S * 1000)}
+            if self._gone in ready:
+                return self._end(unmounted=True)
+            if self._channel.fileno() not in ready:
+                self._channel.send(Beat(self._statistics()))
+                continue
+            received = self._channel.receive()
+            if received is None:
+                # The supervisor was killed. The mount goes on without one.
+                self._log.warning("the supervisor is gone; serving on alone")
+                poll.unregister(self._channel)
+                continue
+            for descriptor in received.descriptors:
+                os.close(descriptor)
+            if isinstance(received.message, Stop):
+                return self._end(unmounted=False)
+            self._obey(received.message)
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case Report():
+                self._channel.send(Beat(self._statistics()))
+            case Save():
+                self._save()
+            case Dump():
+                self._log.info("statistics: %s", self._statistics())
+                faulthandler.dump_traceback(all_threads=True)
+            case _:
+                self._log.error("unexpected %s from the supervisor", message)
+
+    def _save(self) -> bool:
+        try:
+            self._opened.storage.backend.flush()
+        except (ZarrfsError, OSError) as error:
+            self._log.error("cannot write everything out: %s", error)
+            return False
+        return True
+
+    def _end(self, *, unmounted: bool) -> int:
+        """Write everything out. When the mount goes on, it does so with a successor."""
+        self._channel.send(Beat(self._statistics()))
+        if unmounted:
+            self._opened.storage.close()
+            written = True
+        else:
+            written = self._save()
+        self._channel.send(Finished(unmounted))
+        return 0 if written else 4
+
+    def _statistics(self) -> dict[str, Any]:
+        counters = getattr(self._mount, "counters", None)
+        if counters is None:
+            return {}
+        values = asdict(counters.snapshot())
+        return {"requests": sum(values["operations"].values()), **values}
