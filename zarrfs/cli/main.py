@@ -33,6 +33,10 @@ SUBCOMMANDS = {
     "verify": Subcommand("verify", "verify", "Check every document and every chunk."),
     "status": Subcommand("status", "status", "Show every mount: its state and what it does."),
     "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
+    "serve": Subcommand("serve", "serve", "Keep all mounts of a configuration file up."),
+    "status": Subcommand("status", "status", "Show mounts, workers, operations, latencies."),
+    "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
+    "check": Subcommand("config", "check", "The same as `config check`."),
     "doctor": Subcommand("doctor", "doctor", "Say what works on this machine, and what would."),
 }
 ALIASES = {"umount": "unmount"}
