@@ -113,9 +113,13 @@ class Vfs:
 
     def destroy(self) -> None:
         """Close what is still open, then the tree; errors go to the log."""
+        self.close_files()
+        self._tree.close()
+
+    def close_files(self) -> None:
+        """Close what is still open, and leave the tree to others."""
         for session in self._handles.pop_all_files():
             self._close(session.file)
-        self._tree.close()
 
     # Names and attributes
 
