@@ -1,0 +1,117 @@
+"""Folders' names and open files of an archive: the small objects a tree hands out.
+
+A listing makes its items when they are asked for, so that a folder of a
+million names costs no memory. Any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, NoReturn, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zarrfs.errors import ReadOnlyError
+from zarrfs.storage.tree import Buffer, DirEntry
+from zarrfs.storage.zip.index import ZipIndex
+
+_S_IFMT: Final = 0o170000
+
+
+class ListedColumns(NamedTuple):
+    """Part of a listing: one element a name."""
+
+    text: NDArray[np.uint8]
+    """Where the names are."""
+    starts: NDArray[np.uint32]
+    lengths: NDArray[np.uint32]
+    inos: NDArray[np.uint64]
+    type_bits: NDArray[np.uint16]
+
+
+def listed_columns(index: ZipIndex, rows: range) -> ListedColumns:
+    part = slice(rows.start, rows.stop)
+    starts = index.columns["name_start"][part]
+    return ListedColumns(
+        text=index.text,
+        starts=starts,
+        lengths=index.columns["name_end"][part] - starts,
+        inos=np.arange(rows.start + 1, rows.stop + 1, dtype=np.uint64),
+        type_bits=index.columns["mode"][part] & np.uint16(_S_IFMT),
+    )
+
+
+class FolderListing(Sequence[DirEntry]):
+    """The names in some consecutive rows."""
+
+    __slots__ = ("_index", "_rows")
+
+    def __init__(self, index: ZipIndex, rows: range) -> None:
+        self._index = index
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> DirEntry: ...
+    @overload
+    def __getitem__(self, place: slice) -> FolderListing: ...
+    def __getitem__(self, place: int | slice) -> DirEntry | FolderListing:
+        if isinstance(place, slice):
+            return FolderListing(self._index, self._rows[place])
+        row = self._rows[place]
+        mode: int = self._index.views["mode"][row]
+        return DirEntry(self._index.name(row), row + 1, mode & _S_IFMT)
+
+    def __iter__(self) -> Iterator[DirEntry]:
+        name, mode = self._index.name, self._index.views["mode"]
+        for row in self._rows:
+            yield DirEntry(name(row), row + 1, mode[row] & _S_IFMT)
+
+
+class ArchivedFile:
+    """An `OpenFile` of an archive: its entry, for reading."""
+
+    __slots__ = ("_name", "_read", "_size")
+
+    def __init__(self, name: str, size: int, read: Callable[[int, int], Buffer]) -> None:
+        self._name = name
+        self._size = size
+        self._read = read
+
+    def read(self, offset: int, size: int) -> Buffer:
+        return self._read(offset, size)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """All of it is data; the only hole is at its end."""
+        if not 0 <= offset < self._size:
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        return offset if whence == os.SEEK_DATA else self._size
+
+    def write(self, offset: int, data: Buffer) -> int:
+        self._refuse()
+
+    def truncate(self, size: int) -> None:
+        self._refuse()
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ReadOnlyError(self._name)
+
+    def sync(self, *, data_only: bool) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        pass
