@@ -11,7 +11,9 @@ set -u
 # command (or path):package[|package under its name in other releases]
 run_tools="fusermount3:fuse3"
 test_tools="$run_tools getfattr:attr zip:zip unzip:unzip 7z:p7zip-full|7zip
-    gdalinfo:gdal-bin /usr/lib/python3/dist-packages/osgeo:python3-gdal ncdump:netcdf-bin node:nodejs npm:npm"
+    gdalinfo:gdal-bin /usr/lib/python3/dist-packages/osgeo:python3-gdal ncdump:netcdf-bin
+    node:nodejs npm:npm ncks:nco cdo:cdo
+    systemd-analyze:systemd"
 bench_tools="$test_tools bindfs:bindfs fuse-zip:fuse-zip"
 
 case "${1:-}" in
