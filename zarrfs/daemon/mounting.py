@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zarrfs.storage.storage import Storage
     from zarrfs.storage.tree import FileTree
     from zarrfs.vfs.filesystem import Vfs
+    from zarrfs.vfs.options import VfsOptions
 
 MEMORY = "memory"
 
@@ -146,12 +147,19 @@ def open_filesystem(spec: MountSpec) -> OpenFileSystem:
 
 
 def filesystem_of(storage: Storage, options: MountOptions) -> Vfs:
-    """Show an open store as a file system.
+    """Show an open store as a file system. Raises: as `tree_with_views`."""
+    from zarrfs.vfs.filesystem import Vfs
+
+    tree, vfs_options = tree_with_views(storage, options)
+    return Vfs(tree, vfs_options, storage)
+
+
+def tree_with_views(storage: Storage, options: MountOptions) -> tuple[FileTree, VfsOptions]:
+    """Return the tree a mount shows, and what its `Vfs` is told.
 
     Raises: PathNotFoundError and NotAFolderError for `root`; UnsupportedError
     and InvalidArgumentError for `view`.
     """
-    from zarrfs.vfs.filesystem import Vfs
     from zarrfs.vfs.options import Validate, VfsOptions
 
     tree = tree_of(_viewed(storage, options.view))
@@ -167,7 +175,7 @@ def filesystem_of(storage: Storage, options: MountOptions) -> Vfs:
         dmode=options.dir_mode,
         validate=Validate(options.validate),
     )
-    return Vfs(tree, vfs_options, storage)
+    return tree, vfs_options
 
 
 def _viewed(storage: Storage, names: tuple[str, ...]) -> Storage:

@@ -23,6 +23,7 @@ from zarrfs.frontends.fusepy_operations import ENCODING, FusepyOperations
 from zarrfs.vfs.operations import FileSystem
 
 _LIBRARY_CHOICES = ("FUSE_LIBRARY_PATH", "FUSE_LIBRARY_NAME")
+_MAX_THREADS = 10
 _import_lock = threading.Lock()
 
 
@@ -86,9 +87,11 @@ class FusepyMount:
                 self.target, f"libfuse could not mount (status {exc})", remedy="zarrfs doctor"
             )
         finally:
-            self._operations.close()
-            self._filesystem.destroy()
-            self._ended.set()
+            try:
+                self._operations.close()
+                self._filesystem.destroy()
+            finally:
+                self._ended.set()
 
     def _binding_class(self) -> Any:
         if self._binding.__name__ != "mfusepy":
@@ -119,9 +122,12 @@ class FusepyMount:
             "attr_timeout": policy.attr_timeout_s,
             "negative_timeout": policy.negative_timeout_s,
         }
-        if _libfuse_major(self._binding) == 2:
+        if _libfuse_version(self._binding) < (3, 0):
             # libfuse 3 has neither: it never refuses, and writes are always big.
             options |= {"nonempty": True, "big_writes": sys.platform == "linux"}
+        elif _libfuse_version(self._binding) >= (3, 12):
+            # Its own default number of idle threads is one that it then complains of.
+            options |= {"max_threads": _MAX_THREADS, "max_idle_threads": _MAX_THREADS}
         return options
 
     def unmount(self, *, lazy: bool = False) -> None:
@@ -162,11 +168,15 @@ def describe_binding() -> str:
     Raises: UnsupportedError, whose remedy says what to install.
     """
     binding = _import_binding()
-    return f"{binding.__name__} with libfuse {_libfuse_major(binding)} ({binding._libfuse._name})"
+    name = "mfusepy" if binding.__name__ == "mfusepy" else "fusepy"
+    version = ".".join(map(str, _libfuse_version(binding)))
+    return f"{name} with libfuse {version}"
 
 
-def _libfuse_major(binding: ModuleType) -> int:
-    return int(getattr(binding, "fuse_version_major", 2))
+def _libfuse_version(binding: ModuleType) -> tuple[int, int]:
+    """Source: fuse_version(), of `10 * major + minor`, or `100 *` in libfuse 3.10 and later."""
+    number = int(binding._libfuse.fuse_version())
+    return divmod(number, 10) if number < 100 else divmod(number, 100)
 
 
 def _import_binding() -> ModuleType:
