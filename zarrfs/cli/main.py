@@ -34,8 +34,6 @@ SUBCOMMANDS = {
     "status": Subcommand("status", "status", "Show every mount: its state and what it does."),
     "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "serve": Subcommand("serve", "serve", "Keep all mounts of a configuration file up."),
-    "status": Subcommand("status", "status", "Show mounts, workers, operations, latencies."),
-    "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "check": Subcommand("config", "check", "The same as `config check`."),
     "doctor": Subcommand("doctor", "doctor", "Say what works on this machine, and what would."),
 }

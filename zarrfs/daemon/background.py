@@ -13,26 +13,25 @@ import os
 import signal
 import sys
 import threading
-from typing import BinaryIO, NoReturn, Protocol
+from typing import BinaryIO, NoReturn
 
-from zarrfs import errors
-from zarrfs.daemon.background_log import STDERR, log_to
+from zarrfs.daemon.background_log import SYSLOG, log_to
 from zarrfs.daemon.background_records import write_record
-from zarrfs.daemon.mounting import Mount, MountSpec, mount_filesystem, open_filesystem
+from zarrfs.daemon.error_json import error_from_json, error_to_json
+from zarrfs.daemon.mounting import (
+    Mount,
+    MountSpec,
+    mount_filesystem,
+    open_filesystem,
+    picks_native,
+)
 from zarrfs.daemon.mounting_table import mounted_at
+from zarrfs.daemon.reports import StartReport
+from zarrfs.daemon.single import supervise_mount
 from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
 
 _log = logging.getLogger("zarrfs.mount")
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class StartReport(Protocol):
-    """Who is told whether a mount came up: exactly one of these, once."""
-
-    def serving(self) -> bool:
-        """Return whether anybody wanted to know; otherwise the mount is taken down."""
-
-    def failed(self, error: ZarrfsError | OSError) -> None: ...
 
 
 def serve_mount(spec: MountSpec, report: StartReport) -> bool:
@@ -120,7 +119,7 @@ def start_background(spec: MountSpec, *, log: str, log_level: str = "info") -> i
 
 def _wait_until_serving(pid: int, pipe: BinaryIO, target: str) -> None:
     try:
-        said = pipe.read()
+        said = pipe.readline()
     except BaseException:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
@@ -131,7 +130,7 @@ def _wait_until_serving(pid: int, pipe: BinaryIO, target: str) -> None:
     message = json.loads(said)
     if "error" in message:
         os.waitpid(pid, 0)
-        raise _error_from(message)
+        raise error_from_json(message)
 
 
 def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) -> NoReturn:
@@ -143,13 +142,18 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)
         os.dup2(null, 1)
-        report = _PipeReport(write_end, null if log != STDERR else None)
+        if log == SYSLOG:
+            # Nothing of the terminal may stay open: whoever reads our output to
+            # its end, such as a shell's `$(...)`, would wait for the mount's end.
+            os.dup2(null, 2)
+        report = _PipeReport(write_end)
         try:
             log_to(log, log_level)
         except ZarrfsError as error:
             report.failed(error)
         else:
-            status = 0 if serve_mount(spec, report) else 3
+            serve = supervise_mount if picks_native(spec.options) else serve_mount
+            status = 0 if serve(spec, report) else 3
     except BaseException:
         _log.exception("%s: serving failed", spec.target)
     finally:
@@ -158,54 +162,25 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
 
 
 class _PipeReport:
-    """Tells the parent by one JSON object; the end of the pipe is the end of it.
+    """Tells the parent by one line of JSON."""
 
-    Once the mount answers, nothing of the terminal may stay open: whoever reads
-    our output to its end, such as a shell's `$(...)`, would wait as long as the
-    mount lasts.
-    """
-
-    def __init__(self, write_end: int, stderr: int | None) -> None:
+    def __init__(self, write_end: int) -> None:
         self._write_end = write_end
-        self._stderr = stderr
 
     def serving(self) -> bool:
-        if self._stderr is not None and os.isatty(2) | _is_pipe(2):
-            os.dup2(self._stderr, 2)
         return self._say({"pid": os.getpid()})
 
     def failed(self, error: ZarrfsError | OSError) -> None:
-        if isinstance(error, ZarrfsError):
-            values = {key: str(vars(error)[key]) for key in ("subject", "reason", "remedy")}
-        else:
-            values = {"subject": str(error.filename or ""), "reason": str(error.strerror)}
-        self._say({"error": type(error).__name__, **values})
+        self._say(error_to_json(error))
 
     def _say(self, message: dict[str, object]) -> bool:
         try:
-            os.write(self._write_end, json.dumps(message).encode())
+            os.write(self._write_end, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
             return False
         finally:
             os.close(self._write_end)
         return True
-
-
-def _is_pipe(descriptor: int) -> bool:
-    import stat
-
-    mode = os.fstat(descriptor).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def _error_from(message: dict[str, str]) -> ZarrfsError:
-    """Make the child's error again, as the class it was where that can be."""
-    cls = getattr(errors, message["error"], UnavailableError)
-    error: ZarrfsError = cls.__new__(cls)
-    ZarrfsError.__init__(
-        error, message["subject"], message["reason"], remedy=message.get("remedy", "")
-    )
-    return error
 
 
 def _write_record(spec: MountSpec) -> str | None:

@@ -65,9 +65,9 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Worker: I cannot go on, and a successor could not either."""
+    """Worker: I cannot go on, and a successor could not either; why, as `error_json`."""
 
-    reason: str
+    error: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

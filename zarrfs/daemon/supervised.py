@@ -40,6 +40,7 @@ from zarrfs.daemon.channel import (
     Serving,
     Stop,
 )
+from zarrfs.daemon.error_json import error_from_json, error_to_json
 from zarrfs.daemon.kept import FUSE, Kept
 from zarrfs.daemon.restarts import RestartHistory
 from zarrfs.errors import ZarrfsError
@@ -104,6 +105,8 @@ class SupervisedMount:
     history: RestartHistory = field(default_factory=RestartHistory)
     state: State = State.WAITING
     reason: str = ""
+    error: ZarrfsError | None = None
+    """What kept it from being mounted, if that is known."""
     pid: int | None = None
     channel: Channel | None = None
     statistics: dict[str, Any] = field(default_factory=dict)
@@ -124,6 +127,7 @@ class SupervisedMount:
         if self.pid is not None:
             return
         self._failure, self._unmounted, self._useful = "", False, False
+        self.error = None
         self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
         self.pid, self.channel = self.host.spawn(self)
         if self.kept.fuse is not None:
@@ -191,8 +195,9 @@ class SupervisedMount:
                     self._enter(State.SERVING, now_s)
             case Beat(statistics):
                 self._note_statistics(statistics, now_s)
-            case Failed(reason):
-                self._failure = reason
+            case Failed(error):
+                self.error = error_from_json(error)
+                self._failure = str(self.error)
             case Finished(unmounted):
                 self._unmounted = unmounted
             case _:
@@ -264,7 +269,8 @@ class SupervisedMount:
         try:
             descriptor = self.host.attach(self, opened)
         except (ZarrfsError, OSError) as error:
-            self._failure = str(error)
+            self.error = error_from_json(error_to_json(error))
+            self._failure = str(self.error)
             self._kill()
             return
         self.kept.put(FUSE, descriptor)
@@ -331,7 +337,7 @@ class SupervisedMount:
         With its last descriptor the connection ends, and whoever waits for it
         gets an error.
         """
-        if self.kept.fuse is not None:
+        if self.kept.fuse is not None and not self._connection_gone():
             self.host.detach(self)
         self.kept.clear()
 

@@ -35,6 +35,7 @@ from zarrfs.daemon.channel import (
     Serving,
     Stop,
 )
+from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.keeper import Keeper
 from zarrfs.daemon.mounting import (
     Mount,
@@ -61,7 +62,7 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     try:
         opened = open_filesystem(spec)
     except (ZarrfsError, OSError) as error:
-        channel.send(Failed(str(error)))
+        channel.send(Failed(error_to_json(error)))
         return 3
     try:
         mount = _mount(spec, opened, Keeper(kept, channel), channel)
@@ -70,7 +71,7 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
             return 0
         mount.start()
     except (ZarrfsError, OSError) as error:
-        channel.send(Failed(str(error)))
+        channel.send(Failed(error_to_json(error)))
         return 3
     channel.send(Serving())
     log.info("serving %s", spec.target)
