@@ -43,10 +43,13 @@ class ZarrNode(NamedTuple):
     """None for groups, and for arrays whose layout is not understood."""
 
 
+_Signature: TypeAlias = tuple[str, int, int] | None
+"""A document's name, mtime and size; None where there is none."""
+
+
 class _Known(NamedTuple):
     checked_at_s: float
-    signature: tuple[str, int, int] | None
-    """Document's name, mtime and size; None where there is none."""
+    signature: _Signature
     node: ZarrNode | None
 
 
@@ -108,12 +111,7 @@ class ZarrNodes:
         now_s = time.monotonic()
         if known is not None and now_s - known.checked_at_s < TRUST_S:
             return known.node
-        found = self._find_document(prefix)
-        signature = found and (found[0], found[1].attr.mtime_ns, found[1].attr.size)
-        if known is None or known.signature != signature:
-            node = self._parse(prefix, *found) if found else None
-        else:
-            node = known.node
+        signature, node = self._look(prefix, known)
         if len(self._known) >= _MOST_FOLDERS:
             self._known.clear()
         self._known[prefix] = _Known(now_s, signature, node)
@@ -123,24 +121,29 @@ class ZarrNodes:
         """Forget what was known of the folder of a document that was written or removed."""
         self._known.pop(split_key(key)[0], None)
 
-    def _find_document(self, prefix: str) -> tuple[str, Entry] | None:
+    def _look(self, prefix: str, known: _Known | None) -> tuple[_Signature, ZarrNode | None]:
+        """Find a folder's document, and parse it unless it is the one that is known."""
         try:
             folder = self._walk(prefix)
         except (ZarrfsError, OSError):
-            return None
+            return None, None
         try:
             for name in NODE_DOCUMENTS:
                 try:
                     entry = self._tree.lookup(folder, name.encode())
                 except (ZarrfsError, OSError):
                     continue
-                # The reference is given back at once: should the node go, the read fails.
-                self._tree.forget(entry.nodeid, 1)
-                if stat.S_ISREG(entry.attr.mode):
-                    return name, entry
+                try:
+                    if stat.S_ISREG(entry.attr.mode):
+                        signature = (name, entry.attr.mtime_ns, entry.attr.size)
+                        if known is not None and known.signature == signature:
+                            return signature, known.node
+                        return signature, self._parse(prefix, name, entry)
+                finally:
+                    self._let_go(entry.nodeid)
         finally:
             self._let_go(folder)
-        return None
+        return None, None
 
     def _walk(self, prefix: str) -> NodeId:
         """Return the folder of a prefix with one reference counted (none for the root)."""

@@ -227,7 +227,8 @@ class DirectoryBackend:
         prefix, name = split_key(key)
         with _Converting(key):
             try:
-                os.unlink(encode_name(name), dir_fd=self._open_folder(prefix).fd)
+                folder = self._open_folder(prefix)
+                os.unlink(encode_name(name), dir_fd=folder.fd)
             except IsADirectoryError as error:
                 raise KeyNotFoundError(key, "a folder") from error
         self._changed(key)
@@ -237,7 +238,8 @@ class DirectoryBackend:
         while prefix:
             above, name = split_key(prefix)
             try:
-                os.rmdir(encode_name(name), dir_fd=self._open_folder(above).fd)
+                folder = self._open_folder(above)
+                os.rmdir(encode_name(name), dir_fd=folder.fd)
             except OSError:
                 return  # not empty, or gone already
             self._changed(prefix)

@@ -11,7 +11,11 @@ import os
 
 
 class Descriptor:
-    """A file descriptor; `fd` is valid as long as the object is held."""
+    """A file descriptor; `fd` is valid as long as the object is held.
+
+    So the object needs a variable of its own around a system call:
+    `os.fstat(get().fd)` may find the descriptor closed.
+    """
 
     __slots__ = ("fd",)
 

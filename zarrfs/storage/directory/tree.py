@@ -176,10 +176,12 @@ class DirectoryTree:
 
     def read_link(self, nodeid: NodeId) -> bytes:
         # readlinkat(2) with an empty name reads the link that the descriptor is.
-        return os.readlink(b"", dir_fd=self._reach(nodeid).fd)
+        link = self._reach(nodeid)
+        return os.readlink(b"", dir_fd=link.fd)
 
     def list_dir(self, nodeid: NodeId) -> Sequence[DirEntry]:
-        with os.scandir(self._open_for_reading(nodeid).fd) as entries:
+        folder = self._open_for_reading(nodeid)
+        with os.scandir(folder.fd) as entries:
             return [
                 DirEntry(os.fsencode(entry.name), entry.inode(), self._type_bits(entry))
                 for entry in entries
@@ -187,7 +189,8 @@ class DirectoryTree:
 
     def _open_for_reading(self, nodeid: NodeId) -> Descriptor:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        return Descriptor(os.open(b".", flags, dir_fd=self._folders.get(nodeid).fd))
+        folder = self._folders.get(nodeid)
+        return Descriptor(os.open(b".", flags, dir_fd=folder.fd))
 
     def _type_bits(self, entry: os.DirEntry[str]) -> int:
         if entry.is_dir(follow_symlinks=False):
@@ -336,20 +339,24 @@ class DirectoryTree:
     # Extended attributes
 
     def list_xattr(self, nodeid: NodeId) -> Sequence[bytes]:
-        names = os.listxattr(self._reach(nodeid).proc_path())
+        reached = self._reach(nodeid)
+        names = os.listxattr(reached.proc_path())
         return [os.fsencode(name) for name in names if _passed_through(name)]
 
     def get_xattr(self, nodeid: NodeId, name: bytes) -> bytes:
         _check_passed_through(name)
-        return os.getxattr(self._reach(nodeid).proc_path(), name)
+        reached = self._reach(nodeid)
+        return os.getxattr(reached.proc_path(), name)
 
     def set_xattr(self, nodeid: NodeId, name: bytes, value: bytes, flags: int) -> None:
         _check_passed_through(name)
-        os.setxattr(self._reach(nodeid).proc_path(), name, value, flags)
+        reached = self._reach(nodeid)
+        os.setxattr(reached.proc_path(), name, value, flags)
 
     def remove_xattr(self, nodeid: NodeId, name: bytes) -> None:
         _check_passed_through(name)
-        os.removexattr(self._reach(nodeid).proc_path(), name)
+        reached = self._reach(nodeid)
+        os.removexattr(reached.proc_path(), name)
 
     # The whole
 
