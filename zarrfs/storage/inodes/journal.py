@@ -61,6 +61,8 @@ class Journal:
         self.replayed_after_reboot = False
         self._header = header  # Guarded by: lock
         self._segments: Ranges = []  # Guarded by: lock. All in use, oldest first
+        self.record_bytes = 0
+        """What the records of the chain take. Guarded by: lock."""
         self._cursor = 0  # Guarded by: lock. Where the next record goes
         self._end = 0  # Guarded by: lock. Of the last segment
         self._sync_lock = threading.Lock()
@@ -89,11 +91,6 @@ class Journal:
     @property
     def context(self) -> bytes:
         return self._header.context
-
-    @property
-    def record_bytes(self) -> int:
-        """Bytes that the chain of records takes."""
-        return sum(end - begin for begin, end in self._segments) - (self._end - self._cursor)
 
     @property
     def segments(self) -> Ranges:
@@ -144,6 +141,7 @@ class Journal:
                 os.pwrite(self.space.fd, b"\0\0", self._cursor)
             raise
         self._cursor += len(packed)
+        self.record_bytes += len(packed)
 
     def rewrite(self, records: Iterable[Record], context: bytes | None = None) -> None:
         """Begin a new chain with these records, and forget the old one (a checkpoint).
@@ -151,8 +149,8 @@ class Journal:
         The header is switched when all of them are safe: a crash before that
         leaves the old chain, one after it the new. Raises: NoSpaceError.
         """
-        old = self._segments, self._cursor, self._end
-        self._segments, self._cursor, self._end = [], 0, 0
+        old = self._segments, self._cursor, self._end, self.record_bytes
+        self._segments, self._cursor, self._end, self.record_bytes = [], 0, 0, 0
         try:
             self._begin_segment(0)
             for record in records:
@@ -169,7 +167,7 @@ class Journal:
             )
         except BaseException:
             self.space.release(self._segments)
-            self._segments, self._cursor, self._end = old
+            self._segments, self._cursor, self._end, self.record_bytes = old
             raise
         # The new chain is durable as a whole, so what died before it is too.
         self.space.release(old[0] + self._dead + self._dead_marked)
@@ -261,6 +259,7 @@ class Journal:
             elif not isinstance(record, Continue):
                 yield record, tag
             self._cursor = position
+        self.record_bytes = sum(end - begin for begin, end in self._segments)
         self._cut_off()
         self._write_header(self._header)
 

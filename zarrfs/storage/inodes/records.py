@@ -9,7 +9,7 @@ On the file (little-endian), 20 bytes before the payload:
 
     u16 magic | u8 type | u8 0 | u32 payload length | u32 crc32 | u64 tag
 
-The CRC-32 covers the header without itself, and the payload. `tag` is the
+The CRC-32 covers header and payload, itself as zeros. `tag` is the
 request that asked for the change (FUSE's `unique`), or 0.
 """
 
