@@ -78,8 +78,8 @@ KEY_STYLES: Mapping[str, tuple[Document, Mapping[tuple[int, ...], str]]] = {
 }
 """An array's document, and the keys of some of its chunks: its first and its last."""
 
-LITTLE: Json = [{"name": "bytes", "configuration": {"endian": "little"}}]
-BIG: Json = [{"name": "bytes", "configuration": {"endian": "big"}}]
+LITTLE: list[Json] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+BIG: list[Json] = [{"name": "bytes", "configuration": {"endian": "big"}}]
 
 DTYPE_DOCUMENTS: Mapping[str, Document] = {
     "v2 big-endian": v2_array([4], [2], ">i4", fill_value=-1),
