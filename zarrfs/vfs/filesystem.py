@@ -79,7 +79,7 @@ class Vfs:
         self._tree = tree
         self._storage = storage  # held, so that it lives as long as the mount
         self._overridden = options.overrides_owner_or_mode
-        self._handles = HandleTable()
+        self._handles = HandleTable(tree.open)
         self._signatures = ContentSignatures()
         self._listeners: list[ChangeListener] = []
         self._told = False
@@ -148,7 +148,7 @@ class Vfs:
             change = permissions.check_change(change, self._options, is_folder=is_folder)
         if change.size is not None and handle:
             # Through the descriptor: the file's mode may forbid opening it again.
-            self._handles.file(handle).file.truncate(change.size)
+            self._handles.file(nodeid, handle).truncate(change.size)
             change = _without_size(change)
         attr = self._tree.set_attr(nodeid, change)
         return permissions.shown_attr(attr, self._options) if self._overridden else attr
@@ -293,7 +293,7 @@ class Vfs:
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
     ) -> Buffer:
         if handle:
-            return self._handles.file(handle).file.read(offset, size)
+            return self._handles.file(nodeid, handle).read(offset, size)
         if self._read_node is None:
             raise StaleError(f"node {nodeid}", "read without an open file")
         return self._read_node(nodeid, offset, size)
@@ -301,7 +301,7 @@ class Vfs:
     def write(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, data: Buffer
     ) -> int:
-        return self._handles.file(handle).file.write(offset, data)
+        return self._handles.file(nodeid, handle).write(offset, data)
 
     def copy_file_range(
         self,
@@ -314,9 +314,9 @@ class Vfs:
         offset_out: int,
         length: int,
     ) -> int:
-        source = self._handles.file(handle_in).file
+        source = self._handles.file(nodeid_in, handle_in)
         return copy_range(
-            source, offset_in, self._handles.file(handle_out).file, offset_out, length
+            source, offset_in, self._handles.file(nodeid_out, handle_out), offset_out, length
         )
 
     def fallocate(
@@ -328,22 +328,22 @@ class Vfs:
         offset: int,
         length: int,
     ) -> None:
-        self._handles.file(handle).file.allocate(mode, offset, length)
+        self._handles.file(nodeid, handle).allocate(mode, offset, length)
 
     def lseek(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, whence: int
     ) -> int:
         if handle:
-            return self._handles.file(handle).file.seek(offset, whence)
+            return self._handles.file(nodeid, handle).seek(offset, whence)
         return _seek_without_holes(self._tree.attr(nodeid).size, offset, whence)
 
     def flush(self, caller: Caller, nodeid: NodeId, handle: FileHandle) -> None:
         if handle:
-            self._handles.file(handle).file.flush()
+            self._handles.file(nodeid, handle).flush()
 
     def fsync(self, caller: Caller, nodeid: NodeId, handle: FileHandle, *, data_only: bool) -> None:
         if handle:
-            self._handles.file(handle).file.sync(data_only=data_only)
+            self._handles.file(nodeid, handle).sync(data_only=data_only)
 
     def release(self, nodeid: NodeId, handle: FileHandle) -> None:
         session = self._handles.pop_file(handle)
