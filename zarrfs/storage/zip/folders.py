@@ -14,7 +14,7 @@ import numpy as np
 
 from zarrfs.errors import CorruptError
 from zarrfs.storage.zip.names import Names
-from zarrfs.storage.zip.spans import Bools, Ints, equal
+from zarrfs.storage.zip.spans import Bools, Ints, equal_to_previous
 
 ROOT_FOLDER: Final = 0
 NO_ROW: Final = -1
@@ -89,11 +89,7 @@ def place(
     ends = names.starts + names.lengths
     is_file = names.text[ends - 1] != ord("/")
     name_ends = ends - ~is_file
-    slashes = np.flatnonzero(names.text == ord("/"))
-    parents = np.full(len(ends), -1)
-    if len(slashes):
-        before = np.searchsorted(slashes, name_ends) - 1
-        parents = np.where(before >= 0, slashes[before], -1)
+    parents = _last_slashes(names, name_ends)
     parent_lengths = np.maximum(parents - names.starts, 0)
     folders = _resolve_runs(names, parent_lengths, table, first_row, text_start)
     for row in np.flatnonzero(~is_file & names.shown).tolist():
@@ -105,15 +101,21 @@ def place(
     return folders, components, is_file
 
 
+def _last_slashes(names: Names, ends: Ints) -> Ints:
+    """Return where the last slash before each end is, in this name or an earlier
+    one; -1 where there is none."""
+    if not len(names.slashes):
+        return np.full(len(ends), -1)
+    before = np.searchsorted(names.slashes, ends) - 1
+    return np.where(before >= 0, names.slashes[before], -1)
+
+
 def _resolve_runs(
     names: Names, parent_lengths: Ints, table: FolderTable, first_row: int, text_start: int
 ) -> Ints:
     rows = np.flatnonzero(names.shown)
     starts, lengths = names.starts[rows], parent_lengths[rows]
-    head = np.ones(len(rows), np.bool_)
-    alike = np.flatnonzero(lengths[1:] == lengths[:-1]) + 1
-    head[alike] = ~equal(names.text, starts[alike], starts[alike - 1], lengths[alike])
-    heads = np.flatnonzero(head)
+    heads = np.flatnonzero(~equal_to_previous(names.text, starts, lengths))
     numbers = np.empty(len(heads), np.int64)
     content = names.text.tobytes()
     for index, (row, start, length) in enumerate(

@@ -8,7 +8,6 @@ of duplicates; the last one wins in `zipfile`, Info-ZIP and zarr-python.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from zarrfs.storage.zip.index import (
     ZipIndex,
 )
 from zarrfs.storage.zip.problems import Problem
-from zarrfs.storage.zip.spans import Bools, Hashes, Ints, hash_spans
+from zarrfs.storage.zip.spans import Bools, Hashes, Ints, hash_spans, random_prime
 
 
 class _Candidates:
@@ -51,9 +50,9 @@ class _Candidates:
         self.name_start = _join(columns.name_start[self.entries], path_start + above)
         self.name_end = _join(columns.name_end[self.entries], path_start + length[1:])
 
-    def hashes(self, seed: int) -> Hashes:
+    def hashes(self, prime: int) -> Hashes:
         lengths = self.name_end.astype(np.int64) - self.name_start
-        return hash_spans(self.text, self.name_start.astype(np.int64), lengths, self.folder, seed)
+        return hash_spans(self.text, self.name_start.astype(np.int64), lengths, self.folder, prime)
 
     def path(self, candidate: int) -> bytes:
         return self.text[self.path_start[candidate] : self.name_end[candidate]].tobytes()
@@ -63,26 +62,40 @@ def _join(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.uint32]:
     return np.concatenate((first.astype(np.uint32), second.astype(np.uint32)))
 
 
-def build_index(directory: Directory, seed: int | None = None) -> ZipIndex:
-    """Number the nodes of an archive and sort them.
-
-    The hash's seed is secret, so that nobody can make names that collide.
-    """
-    if seed is None:
-        seed = int.from_bytes(os.urandom(8), "little")
+def build_index(directory: Directory) -> ZipIndex:
+    """Number the nodes of an archive and sort them."""
+    prime = random_prime()
     candidates = _Candidates(directory)
-    hashes = candidates.hashes(seed)
+    hashes = candidates.hashes(prime)
     order = np.argsort(hashes)
     kept = np.ones(len(hashes), np.bool_)
     superseded = _drop_duplicates(candidates, hashes, order, kept, directory)
-    rows = _number(candidates, kept)
-    columns = _node_columns(directory.columns, candidates, kept, rows)
-    columns |= _folder_columns(candidates, directory.folders, rows, kept)
-    order = order[kept[order]]
+    chosen = _number(candidates, kept)
+    rows = np.zeros(len(kept), np.uint32)
+    rows[chosen] = np.arange(1, len(chosen) + 1)
+    columns = _node_columns(directory.columns, candidates, chosen)
+    folder_rows = rows[candidates.file_count :]
+    _fill_folders(directory.columns, candidates, folder_rows, columns)
+    columns |= _folder_columns(candidates, directory.folders, folder_rows, kept)
+    if superseded:
+        order = order[kept[order]]
     columns["hashes"] = hashes[order]
-    columns["hashed_row"] = rows[order].astype(np.uint32)
+    columns["hashed_row"] = rows[order]
+    columns["buckets"] = _buckets(columns["hashes"])
     assert columns.keys() == NODE_COLUMNS.keys() | FOLDER_COLUMNS.keys() | HASH_COLUMNS.keys()
-    return ZipIndex(directory.text, seed, columns, superseded)
+    return ZipIndex(directory.text, prime, columns, superseded)
+
+
+def _buckets(hashes: Hashes) -> NDArray[np.uint32]:
+    """Say where each run of hashes with the same upper bits begins, and the last ends.
+
+    There are about as many buckets as hashes, so that one holds a few at most.
+    """
+    bits = max(1, len(hashes).bit_length() - 1)
+    counts = np.bincount(hashes >> np.uint32(32 - bits), minlength=1 << bits)
+    buckets = np.zeros((1 << bits) + 1, np.uint32)
+    np.cumsum(counts, out=buckets[1:])
+    return buckets
 
 
 def _drop_duplicates(
@@ -117,44 +130,49 @@ def _drop_duplicates(
 
 
 def _number(candidates: _Candidates, kept: Bools) -> Ints:
-    """Return each kept candidate's row: folder by folder, in the archive's order."""
-    position = np.concatenate((candidates.entries, candidates.first_entry))
-    rows = np.full(len(kept), -1)
+    """Return the candidates by row (from row 1 on): folder by folder, and in each
+    in the archive's order."""
     chosen = np.flatnonzero(kept)
     if len(candidates.numbers):
-        by_position = np.argsort(position[chosen], kind="stable")
-        chosen = chosen[by_position]
-    by_folder = np.argsort(candidates.folder[chosen], kind="stable")
-    rows[chosen[by_folder]] = np.arange(1, len(chosen) + 1)
-    return rows
+        position = np.concatenate((candidates.entries, candidates.first_entry))
+        chosen = chosen[np.argsort(position[chosen], kind="stable")]
+        chosen = chosen[np.argsort(candidates.folder[chosen], kind="stable")]
+    return chosen
 
 
 def _node_columns(
-    columns: Columns, candidates: _Candidates, kept: Bools, rows: Ints
+    columns: Columns, candidates: _Candidates, chosen: Ints
 ) -> dict[str, NDArray[Any]]:
-    count = int(kept.sum()) + 1
-    kept_rows = rows[kept]
-    made: dict[str, NDArray[Any]] = {
-        name: np.zeros(count, dtype) for name, dtype in NODE_COLUMNS.items()
-    }
+    made: dict[str, NDArray[Any]] = {}
     for name in ("path_start", "name_start", "name_end"):
-        made[name][kept_rows] = getattr(candidates, name)[kept]
-    file_kept = kept[: candidates.file_count]
-    files = kept_rows[: int(file_kept.sum())]
-    entries = candidates.entries[file_kept]
+        made[name] = _below_root(getattr(candidates, name)[chosen], name)
+    # For a folder this is any entry; what it says is replaced afterwards.
+    source = np.append(candidates.entries, np.zeros(len(candidates.numbers), np.int64))[chosen]
     for name in ("mode", "mtime_ns", "offset", "csize", "usize", "crc", "method", "fault"):
-        made[name][files] = getattr(columns, name)[entries]
-    made["entry"][:] = NO_ENTRY
-    made["entry"][files] = entries
-    _fill_folders(columns, candidates, rows[candidates.file_count :], made)
+        made[name] = _below_root(getattr(columns, name)[source], name)
+    made["entry"] = _below_root(source, "entry")
+    made["folder"] = np.zeros(len(chosen) + 1, NODE_COLUMNS["folder"])
     return made
 
 
+def _below_root(values: NDArray[Any], name: str) -> NDArray[Any]:
+    column = np.empty(len(values) + 1, NODE_COLUMNS[name])
+    column[0] = 0
+    column[1:] = values
+    return column
+
+
 def _fill_folders(
-    columns: Columns, candidates: _Candidates, rows: Ints, made: dict[str, NDArray[Any]]
+    columns: Columns,
+    candidates: _Candidates,
+    rows: NDArray[np.uint32],
+    made: dict[str, NDArray[Any]],
 ) -> None:
     own = candidates.own_entry
     has_own = own != NO_ROW
+    for name in ("offset", "csize", "usize", "crc", "method", "fault"):
+        made[name][rows] = 0
+    made["entry"][0] = NO_ENTRY
     made["mode"][0] = DEFAULT_FOLDER
     made["folder"][0] = ROOT_FOLDER + 1
     made["mode"][rows] = np.where(has_own, columns.mode[own], DEFAULT_FOLDER)
@@ -165,13 +183,13 @@ def _fill_folders(
 
 
 def _folder_columns(
-    candidates: _Candidates, table: FolderTable, rows: Ints, kept: Bools
+    candidates: _Candidates, table: FolderTable, rows: NDArray[np.uint32], kept: Bools
 ) -> dict[str, NDArray[Any]]:
     count = len(table)
     child_count = np.bincount(candidates.folder[kept], minlength=count)
     first_child = np.cumsum(child_count) - child_count + 1
     folder_row = np.zeros(count, np.uint32)
-    folder_row[1:] = rows[candidates.file_count :]
+    folder_row[1:] = rows
     nlink = 2 + np.bincount(table.parent[1:], minlength=count)
     return {
         "folder_row": folder_row,

@@ -49,22 +49,23 @@ FOLDER_COLUMNS: Final = {
 }
 """One element a folder, by its number; 0 is the root."""
 
-HASH_COLUMNS: Final = {"hashes": "u8", "hashed_row": "u4"}
-"""One element a node except the root, sorted by hash."""
+HASH_COLUMNS: Final = {"hashes": "u4", "hashed_row": "u4", "buckets": "u4"}
+"""One element a node except the root, sorted by hash; and `buckets`, which says
+where in them the hashes with the same upper bits begin."""
 
 COLUMNS: Final = NODE_COLUMNS | FOLDER_COLUMNS | HASH_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)
 class ZipIndex:
-    """The columns named in `COLUMNS`, the names' text, and the hash's seed.
+    """The columns named in `COLUMNS`, the names' text, and the hash's prime.
 
     Invariant: `hashes` is sorted; each folder's children are the rows
     `[first_child, first_child + child_count)`.
     """
 
     text: NDArray[np.uint8]
-    seed: int
+    prime: int
     columns: dict[str, NDArray[Any]]
     superseded: int
     """Entries that a later one of the same name replaces."""
@@ -72,6 +73,8 @@ class ZipIndex:
     """The columns for single elements: many times faster than through numpy."""
     _hashes: memoryview = field(init=False)
     _hashed_row: memoryview = field(init=False)
+    _buckets: memoryview = field(init=False)
+    _bucket_shift: int = field(init=False)
     _name_start: memoryview = field(init=False)
     _name_end: memoryview = field(init=False)
     _text: memoryview = field(init=False)
@@ -82,6 +85,8 @@ class ZipIndex:
         put(self, "views", views)
         put(self, "_hashes", views["hashes"])
         put(self, "_hashed_row", views["hashed_row"])
+        put(self, "_buckets", views["buckets"])
+        put(self, "_bucket_shift", 33 - (len(views["buckets"]) - 1).bit_length())
         put(self, "_name_start", views["name_start"])
         put(self, "_name_end", views["name_end"])
         put(self, "_text", memoryview(self.text))  # type: ignore[arg-type]  # as above
@@ -92,10 +97,12 @@ class ZipIndex:
 
     def find(self, folder: int, name: bytes) -> int:
         """Return the row of a name in the folder of that number, or -1."""
-        wanted = hash_name(name, folder, self.seed)
+        wanted = hash_name(name, folder, self.prime)
         hashes = self._hashes
-        place = bisect_left(hashes, wanted)
-        while place < len(hashes) and hashes[place] == wanted:
+        bucket = wanted >> self._bucket_shift
+        stop = self._buckets[bucket + 1]
+        place = bisect_left(hashes, wanted, self._buckets[bucket], stop)
+        while place < stop and hashes[place] == wanted:
             row = self._hashed_row[place]
             if self._text[self._name_start[row] : self._name_end[row]] == name and (
                 self._is_child(row, folder)

@@ -23,17 +23,8 @@ from zarrfs.storage.zip.spans import SLACK, Bools, Bytes, Ints, gather, loads
 NAME_MAX: Final = 255
 """Bytes in one component, as Linux allows them."""
 
-_SUSPICIOUS: Final = {
-    b"//": "an empty component in its name",
-    b"\0/": "an absolute name",
-    b"/../": "'..' in its name",
-    b"/..\0": "'..' in its name",
-    b"\0../": "'..' in its name",
-    b"\0..\0": "'..' in its name",
-    b"/./": "'.' in its name",
-    b"/.\0": "'.' in its name",
-    b"\0.\0": "'.' as its name",
-}
+_SLASH: Final = ord("/")
+_DOT: Final = ord(".")
 
 
 class Names(NamedTuple):
@@ -45,19 +36,25 @@ class Names(NamedTuple):
     lengths: Ints
     shown: Bools
     """False for a name that cannot be shown."""
+    slashes: Ints
+    """Where the text has slashes, sorted."""
 
 
 def read_names(window: Bytes, records: Records, problems: Problems) -> Names:
     """Collect the names of a window's records, decoded and checked."""
     raw_lengths = records.fields["name_length"].astype(np.int64)
     text, starts = gather(window, records.starts + CENTRAL.size, raw_lengths)
-    names = Names(text, starts, raw_lengths, np.ones(len(starts), np.bool_))
+    names = Names(text, starts, raw_lengths, np.ones(len(starts), np.bool_), _slashes(text))
     rewritten = _rewritten(window, records, names, problems)
     if rewritten:
         names = _with_rewritten(names, rewritten)
     separators = 1 + len(starts) + len(rewritten) + SLACK
     _hide_unusable(names, separators, problems)
     return names
+
+
+def _slashes(text: Bytes) -> Ints:
+    return np.flatnonzero(text == _SLASH)
 
 
 def _rewritten(
@@ -78,9 +75,9 @@ def _rewritten(
                 name = changed.get(row, _name(names, row)).replace(b"\\", b"/")
                 changed[row] = name
                 problems.add(Problem(name, "backslashes in its name were read as '/'"))
-    if b"\0./" in content:
-        for row in _rows_at(names, _find(content, b"\0./") + 1).tolist():
-            changed[row] = _without_leading_dots(changed.get(row, _name(names, row)))
+    dotted = np.flatnonzero(names.text[names.starts] == _DOT)
+    for row in dotted[names.text[names.starts[dotted] + 1] == _SLASH].tolist():
+        changed[row] = _without_leading_dots(changed.get(row, _name(names, row)))
     return {row: name for row, name in changed.items() if name != _name(names, row)}
 
 
@@ -145,20 +142,15 @@ def _with_rewritten(names: Names, changed: dict[int, bytes]) -> Names:
     lengths = np.fromiter(map(len, changed.values()), np.int64, len(changed))
     names.starts[rows] = end + np.cumsum(lengths + 1) - lengths - 1
     names.lengths[rows] = lengths
-    return names._replace(text=text)
+    return names._replace(text=text, slashes=_slashes(text))
 
 
 def _hide_unusable(names: Names, separators: int, problems: Problems) -> None:
     """Hide what cannot be a path; `separators` are the zeros the text should have."""
-    content = names.text.tobytes()
-    for pattern, reason in _SUSPICIOUS.items():
-        if pattern in content:
-            found = _find(content, pattern)
-            # The match may begin with the zero before the name.
-            inside = found + 1 if pattern[0] == 0 else found
-            _hide(names, _rows_at(names, inside), reason, problems)
+    for positions, reason in _unusable_components(names):
+        _hide(names, _rows_at(names, positions), reason, problems)
     _hide(names, np.flatnonzero(names.lengths == 0), "no name", problems)
-    if content.count(0) != separators:
+    if len(names.text) - np.count_nonzero(names.text) != separators:
         zeros = np.flatnonzero(names.text == 0)
         _hide(names, _rows_at(names, zeros), "a zero byte in its name", problems)
     for row in np.flatnonzero(names.lengths > NAME_MAX).tolist():
@@ -166,20 +158,25 @@ def _hide_unusable(names: Names, separators: int, problems: Problems) -> None:
             _hide(names, np.array([row]), "a name of more than 255 bytes", problems)
 
 
+def _unusable_components(names: Names) -> Iterator[tuple[Ints, str]]:
+    """Look at the first bytes of every component: after a name's start or a slash."""
+    text = names.text
+    begins = np.concatenate((names.starts, names.slashes + 1))
+    first = text[begins]
+    yield begins[first == _SLASH], "an absolute name, or an empty component in it"
+    dots = begins[first == _DOT]
+    second = text[dots + 1]
+    yield dots[(second == _SLASH) | (second == 0)], "'.' in its name"
+    pairs = dots[second == _DOT]
+    third = text[pairs + 2]
+    yield pairs[(third == _SLASH) | (third == 0)], "'..' in its name"
+
+
 def _hide(names: Names, rows: Ints, reason: str, problems: Problems) -> None:
     for row in rows.tolist():
         if names.shown[row]:
             names.shown[row] = False
             problems.add(Problem(_name(names, row), reason, hidden=True))
-
-
-def _find(content: bytes, pattern: bytes) -> Ints:
-    found = []
-    position = content.find(pattern)
-    while position >= 0:
-        found.append(position)
-        position = content.find(pattern, position + 1)
-    return np.array(found, np.int64)
 
 
 def _owners(names: Names, positions: Ints) -> tuple[Ints, Bools]:
