@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zarrfs.daemon.options import MountOptions, options_from_json
-from zarrfs.errors import InvalidArgumentError, ReadOnlyError
+from zarrfs.daemon.sources import MEMORY, Keeps, is_memory, open_storage
+from zarrfs.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from zarrfs.frontends.native import NativeOptions
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from zarrfs.storage.tree import FileTree
     from zarrfs.vfs.filesystem import Vfs
     from zarrfs.vfs.options import VfsOptions
-
-MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,54 +88,12 @@ class OpenFileSystem(NamedTuple):
     """What `mount` and `df` show as the source."""
 
 
-def is_memory(source: str, kind: str | None = None) -> bool:
-    """Whether a source is a store in memory rather than a path."""
-    return kind == MEMORY or source == MEMORY or source.startswith(f"{MEMORY}:")
-
-
-def open_storage(spec: MountSpec) -> Storage:
-    """Open the store that a mount shows, or make it.
-
-    An archive is opened for reading unless `rw` asks for more; everything else
-    for writing where that is possible.
-
-    Raises: what `Storage.open` and `Storage.init` raise.
-    """
-    from zarrfs.storage.storage import Storage
-
-    if is_memory(spec.source, spec.kind):
-        return Storage.init(MEMORY)
-    kind = spec.kind or _kind_of(spec.source, create=spec.create)
-    read_only = spec.options.read_only
-    if spec.create:
-        if read_only:
-            reason = "a new store can only be mounted for writing"
-            raise InvalidArgumentError("-o ro", reason, remedy="leave out ro or --create")
-        return Storage.init(kind, path=spec.source)
-    if read_only is None and kind == "zip":
-        read_only = True
-    storage = Storage.open(spec.source, storage=kind, read_only=read_only)
-    if read_only is False and storage.read_only:
-        storage.close()
-        raise ReadOnlyError(spec.source, "cannot be opened for writing", remedy="mount it -o ro")
-    return storage
-
-
-def _kind_of(source: str, *, create: bool) -> str:
-    from zarrfs.storage import registry
-
-    if create:
-        archive = source.endswith((".zip", ".ozx"))
-        return "zip" if archive else "directory"
-    return registry.canonical_name(registry.infer(source))
-
-
-def open_filesystem(spec: MountSpec) -> OpenFileSystem:
+def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSystem:
     """Open the source, its views and its tree, ready for a frontend.
 
     Raises: as `open_storage`; PathNotFoundError and NotAFolderError for `root`.
     """
-    storage = open_storage(spec)
+    storage = open_storage(spec, keeper)
     try:
         vfs = filesystem_of(storage, spec.options)
     except BaseException:

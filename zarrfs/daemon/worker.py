@@ -59,13 +59,14 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     """Serve one mount until it is gone or the supervisor says so; return the exit status."""
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
+    keeper = Keeper(kept, channel)
     try:
-        opened = open_filesystem(spec)
+        opened = open_filesystem(spec, keeper)
     except (ZarrfsError, OSError) as error:
         channel.send(Failed(error_to_json(error)))
         return 3
     try:
-        mount = _mount(spec, opened, Keeper(kept, channel), channel)
+        mount = _mount(spec, opened, keeper, channel)
         if mount is None:
             opened.storage.close()
             return 0

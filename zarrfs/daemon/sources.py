@@ -1,0 +1,108 @@
+"""From a mount's source to an open store, with the options that each backend has.
+
+Owns what a backend is told by a mount, and which of its descriptors outlive a
+worker (`Keeper`): a memory store's memfd, in which all of it is.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from zarrfs.daemon.options import MountOptions
+from zarrfs.errors import InvalidArgumentError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from zarrfs.daemon.mounting import MountSpec
+    from zarrfs.storage.backend import Backend
+    from zarrfs.storage.storage import Storage
+
+MEMORY = "memory"
+_MEMFD = "memory"
+
+
+class Keeps(Protocol):
+    """Who keeps descriptors for a successor: `keeper.Keeper`."""
+
+    def get(self, name: str) -> int | None: ...
+    def keep(self, name: str, descriptor: int) -> None: ...
+
+
+def is_memory(source: str, kind: str | None = None) -> bool:
+    """Whether a source is a store in memory rather than a path."""
+    return kind == MEMORY or source == MEMORY or source.startswith(f"{MEMORY}:")
+
+
+def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
+    """Open the store that a mount shows, or make it.
+
+    An archive is opened for reading unless `rw` asks for more; everything else
+    for writing where that is possible.
+
+    Raises: what `Storage.open` and `Storage.init` raise.
+    """
+    from zarrfs.storage.storage import Storage
+
+    if is_memory(spec.source, spec.kind):
+        return Storage(_open_memory(spec.options, keeper))
+    kind = spec.kind or _kind_of(spec.source, create=spec.create)
+    if spec.create and not os.path.lexists(spec.source):
+        if spec.options.read_only:
+            reason = "a new store can only be mounted for writing"
+            raise InvalidArgumentError("-o ro", reason, remedy="leave out ro or --create")
+        Storage.init(kind, path=spec.source).close()
+    return Storage(_open(spec.source, kind, spec.options, writing=spec.create))
+
+
+def _open_memory(options: MountOptions, keeper: Keeps | None) -> Backend:
+    from zarrfs.storage.memory import MemoryBackend
+
+    kept = None if keeper is None else keeper.get(_MEMFD)
+    if kept is not None:
+        return MemoryBackend.from_memfd(os.dup(kept), size_limit_bytes=options.size_bytes)
+    backend = MemoryBackend(size_limit_bytes=options.size_bytes)
+    if keeper is not None:
+        keeper.keep(_MEMFD, backend.fileno())
+    return backend
+
+
+def _open(source: str, kind: str, options: MountOptions, *, writing: bool) -> Backend:
+    read_only = options.read_only
+    if read_only is None and kind == "zip":
+        read_only = not writing
+    if kind == "zip":
+        return _open_zip(source, options, read_only=bool(read_only))
+    if kind == "directory":
+        return _open_directory(source, options, read_only=read_only)
+    from zarrfs.storage.storage import Storage
+
+    storage = Storage.open(source, storage=kind, read_only=read_only)
+    if read_only is False and storage.read_only:
+        storage.close()
+        raise ReadOnlyError(source, "cannot be opened for writing", remedy="mount it -o ro")
+    return storage.backend
+
+
+def _open_zip(source: str, options: MountOptions, *, read_only: bool) -> Backend:
+    from zarrfs.storage.zip.backend import ZipBackend
+    from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
+
+    cache_bytes = DEFAULT_CACHE_BYTES if options.cache_bytes is None else options.cache_bytes
+    return ZipBackend.open(source, read_only=read_only, cache_bytes=cache_bytes)
+
+
+def _open_directory(source: str, options: MountOptions, *, read_only: bool | None) -> Backend:
+    from zarrfs.storage.directory import DirectoryBackend
+
+    if read_only is None:
+        read_only = not os.access(source, os.W_OK)
+    return DirectoryBackend(source, read_only=read_only, follow_symlinks=options.follow_symlinks)
+
+
+def _kind_of(source: str, *, create: bool) -> str:
+    from zarrfs.storage import registry
+
+    if create and not os.path.lexists(source):
+        archive = source.endswith((".zip", ".ozx"))
+        return "zip" if archive else "directory"
+    return registry.canonical_name(registry.infer(source))
