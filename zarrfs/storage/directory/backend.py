@@ -12,6 +12,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 from zarrfs.errors import (
     CreateFailedError,
@@ -36,7 +37,11 @@ from zarrfs.storage.directory.tree import DirectoryTree
 from zarrfs.zarr_format.keys import check_key, encode_name, split_key
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_PATIENCE = 1000
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+# What is absent, is a value, or lies outside has no children here.
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP)
 
 _BY_ERRNO: dict[int, type[ZarrfsError]] = {
     errno.ENOENT: KeyNotFoundError,
@@ -171,11 +176,13 @@ class DirectoryBackend:
 
     def list_dir(self, prefix: Key) -> Iterator[Listed]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | self._root.no_follow
+        if not _is_prefix(prefix):
+            return
         try:
             folder = Descriptor(self._root.open(encode_name(prefix), flags))
-        except (FileNotFoundError, NotADirectoryError):
-            return
         except OSError as error:
+            if error.errno in _NOTHING_THERE:
+                return
             raise _convert(error, prefix) from error
         follow = self._root.follow_symlinks
         with os.scandir(folder.fd) as entries:
@@ -203,7 +210,14 @@ class DirectoryBackend:
         check_key(key)
         prefix, name = split_key(key)
         with _Converting(key):
-            _replace(self._make_folders(prefix), encode_name(name), data)
+            for _ in range(_PATIENCE):
+                try:
+                    _replace(self._make_folders(prefix), encode_name(name), data)
+                    break
+                except FileNotFoundError:
+                    continue  # a delete took the folder, empty as it was
+            else:
+                raise UnavailableError(key, "its folder is removed again and again")
         self._changed(key)
 
     def _make_folders(self, prefix: str) -> Descriptor:
@@ -271,6 +285,15 @@ class DirectoryBackend:
             self._tree.close()
 
 
+def _is_prefix(prefix: str) -> bool:
+    try:
+        if prefix:
+            check_key(prefix)
+    except InvalidNameError:
+        return False
+    return True
+
+
 def _read_range(file: Descriptor, start: int, stop: int) -> bytes:
     pieces = []
     while start < stop:
@@ -295,7 +318,8 @@ def _replace(folder: Descriptor, name: bytes, data: Buffer) -> None:
             os.close(file)
         os.rename(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
     except BaseException:
-        os.unlink(temporary, dir_fd=folder.fd)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder.fd)
         raise
 
 
