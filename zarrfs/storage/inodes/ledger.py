@@ -21,7 +21,7 @@ from zarrfs.storage.inodes.records import Drop, Link, Make, Publish, Record, Set
 from zarrfs.storage.inodes.state import TreeState
 
 REMEMBERED_REQUESTS = 4096
-_FIRST_CHECKPOINT_BYTES = 8 << 20
+_LEAST_CHECKPOINT_BYTES = 8 << 20
 _GROWING = (Make, Link, SetXattr)
 """Records that a full store refuses; deleting must stay possible."""
 
@@ -36,7 +36,9 @@ class Ledger:
         self.state = TreeState(base)
         self.version = 0
         """Grows with every change. Guarded by: lock."""
-        self._checkpoint_bytes = _FIRST_CHECKPOINT_BYTES
+        self.least_checkpoint_bytes = _LEAST_CHECKPOINT_BYTES
+        """A journal with fewer bytes of records than this is not worth rewriting."""
+        self._checkpoint_bytes = 0  # Guarded by: lock. Or fewer than this
         self._request = threading.local()
         self._answered: dict[int, None] = {}  # Guarded by: lock. Oldest first
 
@@ -67,13 +69,15 @@ class Ledger:
         if self.state.dead:
             self.journal.bury(self.state.dead)
             self.state.dead = []
-        if self.journal.record_bytes > self._checkpoint_bytes:
-            self._checkpoint()
+        record_bytes = self.journal.record_bytes
+        if record_bytes > self._checkpoint_bytes and record_bytes > self.least_checkpoint_bytes:
+            with suppress(ZarrfsError):  # the long journal is as good as before
+                self.checkpoint()
+            self._checkpoint_bytes = 4 * self.journal.record_bytes
 
-    def _checkpoint(self) -> None:
-        with suppress(ZarrfsError):  # the long journal is as good as before
-            self.journal.rewrite(records_of(self.state))
-        self._checkpoint_bytes = max(_FIRST_CHECKPOINT_BYTES, 4 * self.journal.record_bytes)
+    def checkpoint(self) -> None:
+        """Put the state as it is in place of how it came about."""
+        self.journal.rewrite(records_of(self.state))
 
     # Requests
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,7 +73,7 @@ def spread(extents: list[Extent], offset: int, size: int) -> list[int | None]:
 
 def check_invariants(extents: list[Extent]) -> None:
     assert extents == sorted(extents)
-    for left, right in zip(extents, extents[1:], strict=False):
+    for left, right in pairwise(extents):
         assert left.stop <= right.start
         if left.stop == right.start:
             assert left.source + left.stop - left.start != right.source, "should be one"
