@@ -129,8 +129,12 @@ class Filter:
         return ChunkSpec(shape, self.encoded_type(spec.data_type), spec.fill_value)
 
     def decode(self, chunk: Array, spec: ChunkSpec) -> Array:
-        flat = self.numcodec.decode(np.ascontiguousarray(chunk).reshape(-1))
-        return as_items(flat, spec).reshape(spec.shape)
+        flat = np.asarray(self.numcodec.decode(np.ascontiguousarray(chunk).reshape(-1)))
+        if flat.nbytes != spec.size_bytes:
+            raise wrong_size(flat.nbytes, spec)
+        if flat.dtype.newbyteorder("<") != spec.data_type.numpy.newbyteorder("<"):
+            flat = flat.view(spec.data_type.numpy)  # such as the integers behind a datetime
+        return flat.reshape(spec.shape)
 
     def encode(self, chunk: Array) -> Array:
         encoded: Array = self.numcodec.encode(np.ascontiguousarray(chunk).reshape(-1))
@@ -164,6 +168,10 @@ def make_filter(config: Mapping[str, Any], data_type: DataType) -> Filter:
     return Filter(codec_id, make_numcodec(config))
 
 
+def wrong_size(size: int, spec: ChunkSpec) -> CorruptError:
+    return CorruptError("chunk", f"decodes to {size} bytes, where {spec.size_bytes} are expected")
+
+
 def as_items(data: Any, spec: ChunkSpec) -> Array:
     """Return a buffer as the flat items of a chunk.
 
@@ -172,9 +180,7 @@ def as_items(data: Any, spec: ChunkSpec) -> Array:
     contiguous: Any = np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
     view = memoryview(contiguous)
     if view.nbytes != spec.size_bytes:
-        raise CorruptError(
-            "chunk", f"decodes to {view.nbytes} bytes, where {spec.size_bytes} are expected"
-        )
+        raise wrong_size(view.nbytes, spec)
     if not view.nbytes:
         return np.empty(spec.item_count, spec.data_type.numpy)
     return np.frombuffer(view.cast("B"), spec.data_type.numpy)

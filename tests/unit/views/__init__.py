@@ -1,0 +1,1 @@
+"""Tests of zarrfs.views: no kernel, no network."""
