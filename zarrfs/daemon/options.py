@@ -247,7 +247,7 @@ def _wrong(option: str, reason: str, remedy: str) -> InvalidArgumentError:
 def _unknown(name: str) -> InvalidArgumentError:
     if name == "remount":
         return _wrong(name, "a mount cannot be changed in place", "unmount it and mount it again")
-    close = difflib.get_close_matches(name, [*FLAGS, *VALUED], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, [*FLAGS, *VALUED], n=3, cutoff=0.6)
     if close:
         return _wrong(name, "no such option", f"did you mean {' or '.join(close)}?")
     return _wrong(name, "no such option", "zarrfs mount --help lists them")
