@@ -185,7 +185,8 @@ class _Reading:
         for mount in _mappings(data.get("mounts")):
             for key in _PATH_KEYS:
                 value = mount.get(key)
-                if isinstance(value, str) and value and not is_memory(value):
+                in_memory = key == "source" and is_memory(value)
+                if isinstance(value, str) and value and not in_memory:
                     mount[key] = self._absolute(value)
         for section in ("metrics", "control"):
             sockets = data.get(section)
