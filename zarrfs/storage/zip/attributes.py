@@ -102,16 +102,26 @@ def mtimes_ns(records: Records) -> Ints:
 
 def _dos_times_ns(fields: NDArray[Any]) -> Ints:
     """DOS times are local, of two seconds; absent and odd ones are made valid."""
-    date = fields["date"].astype(np.int64)
     clock = fields["time"].astype(np.int64)
+    hour = np.minimum(clock >> 11, 23)
+    seconds = np.minimum((clock >> 5) & 63, 59) * 60 + np.minimum((clock & 31) * 2, 59)
+    # Neighbours are mostly of one hour: the calendar is asked once for each run.
+    days_and_hours = fields["date"].astype(np.int64) << 5 | hour
+    changed = np.diff(days_and_hours, prepend=-1) != 0
+    runs = np.flatnonzero(changed)
+    distinct, inverse = np.unique(days_and_hours[runs], return_inverse=True)
+    begins = _hours_utc_s(distinct >> 5, distinct & 31)[inverse]
+    utc: Ints = np.repeat(begins, np.diff(runs, append=len(fields))) + seconds
+    return utc * 1_000_000_000
+
+
+def _hours_utc_s(date: Ints, hour: Ints) -> Ints:
+    """When local hours of DOS dates begin, in seconds since the epoch."""
     year = (date >> 9) + 1980
     month = np.clip((date >> 5) & 15, 1, 12)
     day = np.clip(date & 31, 1, 31)
-    hour = np.minimum(clock >> 11, 23)
-    hours = _days_from_civil(year, month, day) * 24 + hour
-    seconds = np.minimum((clock >> 5) & 63, 59) * 60 + np.minimum((clock & 31) * 2, 59)
-    utc: Ints = hours * 3600 + _utc_offsets(hours) + seconds
-    return utc * 1_000_000_000
+    local = (_days_from_civil(year, month, day) * 24 + hour) * 3600
+    return np.array([_utc_s(second) for second in local.tolist()], np.int64)
 
 
 def _days_from_civil(year: Ints, month: Ints, day: Ints) -> Ints:
@@ -122,16 +132,6 @@ def _days_from_civil(year: Ints, month: Ints, day: Ints) -> Ints:
     return year * 365 + year // 4 - year // 100 + year // 400 + day_of_year - 719468
 
 
-def _utc_offsets(hours: Ints) -> Ints:
-    """Seconds to add to a local time, given in hours, to make it UTC."""
-    if not len(hours):
-        return hours
-    changes = np.flatnonzero(np.diff(hours, prepend=hours[0] - 1))
-    distinct, inverse = np.unique(hours[changes], return_inverse=True)
-    offsets = np.array([_utc_offset(hour) for hour in distinct.tolist()], np.int64)
-    return np.repeat(offsets[inverse], np.diff(changes, append=len(hours)))
-
-
-def _utc_offset(hour: int) -> int:
-    local = time.gmtime(hour * 3600)
-    return int(time.mktime((*local[:6], 0, 0, -1))) - hour * 3600
+def _utc_s(local_s: int) -> int:
+    local = time.gmtime(local_s)
+    return int(time.mktime((*local[:6], 0, 0, -1)))

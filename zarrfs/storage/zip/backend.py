@@ -18,6 +18,7 @@ from zarrfs.storage.zip.archive_file import ArchiveFile
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
 from zarrfs.storage.zip.end_record import locate
 from zarrfs.storage.zip.index import NOT_A_FOLDER
+from zarrfs.storage.zip.listing import names_in
 from zarrfs.storage.zip.problems import Problem
 from zarrfs.storage.zip.tree import ArchiveTree
 
@@ -119,8 +120,9 @@ class ZipBackend:
         folder = self._folder(prefix)
         if folder == NOT_A_FOLDER:
             return
-        for row in index.children(folder - 1):
-            yield Listed(os.fsdecode(index.name(row)), index.views["folder"][row] != NOT_A_FOLDER)
+        folders = index.views["folder"]
+        for row, name in names_in(index, index.children(folder - 1)):
+            yield Listed(os.fsdecode(name), folders[row] != NOT_A_FOLDER)
 
     def list_keys(self, prefix: Key) -> Iterator[Key]:
         index = self._archive.index

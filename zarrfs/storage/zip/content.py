@@ -151,8 +151,11 @@ class Content:
 
     def _find_data(self, row: int) -> int:
         offset = self._offset[row]
-        header = self._file.read(offset, LOCAL.size)
-        signature, _, flags, method, _, _, _, _, _, name_size, extra_size = LOCAL.unpack(header)
+        path = self._index.path(row)
+        # Header and name at once; nothing is before the directory but entries.
+        header = self._file.read(offset, LOCAL.size + len(path))
+        fields = LOCAL.unpack_from(header)
+        signature, _, flags, method, _, _, _, _, _, name_size, extra_size = fields
         start = offset + LOCAL.size + name_size + extra_size
         if signature != LOCAL_SIGNATURE:
             raise self._corrupt(row, "there is no entry where the directory says")
@@ -160,15 +163,16 @@ class Content:
             raise self._corrupt(row, "its header contradicts the directory")
         if start + self._csize[row] > self._file.size_bytes:
             raise self._corrupt(row, FAULT_REASONS[Fault.OUTSIDE])
-        self._check_name(row, offset + LOCAL.size, name_size, extra_size)
+        if name_size != len(path) or header[LOCAL.size :] != path:
+            self._check_name(row, path, offset + LOCAL.size, name_size, extra_size)
         self._data_start[row] = start
         return int(start)
 
-    def _check_name(self, row: int, start: int, name_size: int, extra_size: int) -> None:
-        path = self._index.path(row)
+    def _check_name(
+        self, row: int, path: bytes, start: int, name_size: int, extra_size: int
+    ) -> None:
+        """Compare names that differ: the directory's may have been decoded."""
         raw = self._file.read(start, name_size)
-        if raw == path:
-            return
         extra = self._file.read(start + name_size, extra_size)
         if path not in possible_names(raw, extra):
             raise self._corrupt(row, f"its header names {os.fsdecode(raw)!r} instead")

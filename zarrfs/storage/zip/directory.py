@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,38 +20,38 @@ from zarrfs.storage.zip.attributes import FAULT_REASONS, Fault, faults, modes, m
 from zarrfs.storage.zip.central import read_records, record_starts
 from zarrfs.storage.zip.end_record import EndRecord
 from zarrfs.storage.zip.folders import FolderTable, place
-from zarrfs.storage.zip.format import LOCAL
+from zarrfs.storage.zip.format import CENTRAL, LOCAL
 from zarrfs.storage.zip.names import read_names
 from zarrfs.storage.zip.problems import Problem, Problems
-from zarrfs.storage.zip.spans import SLACK, Bools, Bytes, Ints
+from zarrfs.storage.zip.spans import SLACK, Bytes, Ints
 
-WINDOW_BYTES: Final = 8 << 20
+WINDOW_BYTES: Final = 2 << 20
+_MAX_RECORD_BYTES: Final = CENTRAL.size + 3 * 0xFFFF
 MAX_DIRECTORY_BYTES: Final = (1 << 32) - (1 << 20)
 """Positions in the text of all names are uint32."""
 
 
-class Columns(NamedTuple):
-    """One element an entry, in the archive's order."""
-
-    path_start: NDArray[np.uint32]
-    """Where the whole name begins in the text of all names."""
-    name_start: NDArray[np.uint32]
-    """Where its last component begins."""
-    name_end: NDArray[np.uint32]
-    """Where the whole name ends (a folder's slash excluded)."""
-    folder: NDArray[np.uint32]
-    """Number of the folder that holds it."""
-    is_file: Bools
-    shown: Bools
-    offset: Ints
-    """Of the local header, in the file."""
-    csize: Ints
-    usize: Ints
-    crc: NDArray[np.uint32]
-    method: NDArray[np.uint8]
-    mode: NDArray[np.uint16]
-    mtime_ns: Ints
-    fault: NDArray[np.uint8]
+ENTRY_COLUMNS: Final = {
+    # Where the whole name begins in the text of all names, where its last
+    # component does, and where it ends (a folder's slash left out).
+    "path_start": "u4",
+    "name_start": "u4",
+    "name_end": "u4",
+    # The number of the folder that holds the entry.
+    "folder": "u4",
+    "is_file": "?",
+    "shown": "?",
+    # Of the local header, in the file.
+    "offset": "i8",
+    "csize": "i8",
+    "usize": "i8",
+    "crc": "u4",
+    "method": "u1",
+    "mode": "u2",
+    "mtime_ns": "i8",
+    "fault": "u1",
+}
+"""One element an entry, in the archive's order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,14 @@ class Directory:
 
     text: Bytes
     """All names, between zeros; SLACK zeros at the end."""
-    columns: Columns
+    columns: dict[str, NDArray[Any]]
+    """Those of `ENTRY_COLUMNS`."""
     folders: FolderTable
     problems: Problems
 
     @property
     def entry_count(self) -> int:
-        return len(self.columns.offset)
+        return len(self.columns["offset"])
 
 
 def read_directory(
@@ -78,25 +79,20 @@ def read_directory(
     """
     if end.directory_size > MAX_DIRECTORY_BYTES:
         raise CorruptError(subject, "its directory is too large: more than 4 GiB")
-    folders, problems = FolderTable(subject), Problems()
-    parts: list[Columns] = []
-    texts: list[Bytes] = []
-    row = text_start = 0
+    reader = _Reader(end, subject)
     position, stop = end.directory_start, end.directory_start + end.directory_size
     while position < stop:
-        window = _read_window(fd, position, min(stop - position, window_bytes), subject)
+        size = min(stop - position, window_bytes)
+        window = _read_window(fd, position, size, subject)
         starts, used = record_starts(window)
-        if not used:
+        if used:
+            reader.add(window, starts)
+            position += used
+        elif size < min(stop - position, _MAX_RECORD_BYTES):
+            window_bytes = _MAX_RECORD_BYTES
+        else:
             raise _damaged(subject, position - end.directory_start)
-        columns, text = _read_window_columns(
-            window, starts, end, folders, problems, row, text_start
-        )
-        parts.append(columns)
-        texts.append(text)
-        row, text_start, position = row + len(starts), text_start + len(text), position + used
-    _check_count(row, end, problems)
-    texts.append(np.zeros(SLACK, np.uint8))
-    directory = Directory(np.concatenate(texts), _concatenate(parts), folders, problems)
+    directory = reader.finish()
     _mark_misplaced(directory, end)
     return directory
 
@@ -109,12 +105,6 @@ def _damaged(subject: str, where: int) -> CorruptError:
     )
 
 
-def _check_count(found: int, end: EndRecord, problems: Problems) -> None:
-    declared = end.entry_count
-    if found != declared and not (not end.zip64 and found % 65536 == declared):
-        problems.add(Problem(b"", f"{declared} entries declared, {found} found"))
-
-
 def _read_window(fd: int, position: int, size: int, subject: str) -> Bytes:
     data = os.pread(fd, size, position)
     if len(data) < size:
@@ -122,59 +112,68 @@ def _read_window(fd: int, position: int, size: int, subject: str) -> Bytes:
     return np.frombuffer(data, np.uint8)
 
 
-def _read_window_columns(
-    window: Bytes,
-    starts: Ints,
-    end: EndRecord,
-    folders: FolderTable,
-    problems: Problems,
-    row: int,
-    text_start: int,
-) -> tuple[Columns, Bytes]:
-    records = read_records(window, starts)
-    names = read_names(window, records, problems)
-    numbers, components, is_file = place(names, folders, row, text_start)
-    ends = names.starts + names.lengths - ~is_file
-    method = np.minimum(records.fields["method"], 255).astype(np.uint8)
-    fault = faults(records)
-    columns = Columns(
-        path_start=(names.starts + text_start).astype(np.uint32),
-        name_start=(components + text_start).astype(np.uint32),
-        name_end=(ends + text_start).astype(np.uint32),
-        folder=numbers.astype(np.uint32),
-        is_file=is_file,
-        shown=names.shown,
-        offset=records.offset + end.base,
-        csize=records.csize,
-        usize=records.usize,
-        crc=records.fields["crc"].copy(),
-        method=method,
-        mode=modes(records, is_file),
-        mtime_ns=mtimes_ns(records),
-        fault=fault,
-    )
-    return columns, names.text[:-SLACK]
+class _Reader:
+    """Columns being filled, one window of records after the other.
 
+    They are allocated for as many records as the directory could have; the
+    system provides memory only for those that it has.
+    """
 
-def _concatenate(parts: list[Columns]) -> Columns:
-    if not parts:
-        return Columns(*(np.empty(0, dtype) for dtype in _DTYPES))
-    joined: list[NDArray[Any]] = []
-    # One column at a time, letting go of its parts, keeps the peak low.
-    rows: list[list[NDArray[Any] | None]] = [list(part) for part in parts]
-    parts.clear()
-    for index in range(len(Columns._fields)):
-        joined.append(
-            np.concatenate([column for row in rows if (column := row[index]) is not None])
-        )
-        for row in rows:
-            row[index] = None
-    return Columns(*joined)
+    def __init__(self, end: EndRecord, subject: str) -> None:
+        self._end = end
+        most = end.directory_size // CENTRAL.size
+        self._columns = {name: np.empty(most, dtype) for name, dtype in ENTRY_COLUMNS.items()}
+        self._text = np.empty(end.directory_size + SLACK, np.uint8)
+        self._rows = 0
+        self._text_size = 0
+        self._folders = FolderTable(subject)
+        self._problems = Problems()
 
+    def add(self, window: Bytes, starts: Ints) -> None:
+        records = read_records(window, starts)
+        names = read_names(window, records, self._problems)
+        place_start = self._text_size
+        numbers, components, is_file = place(names, self._folders, self._rows, place_start)
+        values: dict[str, Any] = {
+            "path_start": names.starts + place_start,
+            "name_start": components + place_start,
+            "name_end": names.starts + names.lengths - ~is_file + place_start,
+            "folder": numbers,
+            "is_file": is_file,
+            "shown": names.shown,
+            "offset": records.offset + self._end.base,
+            "csize": records.csize,
+            "usize": records.usize,
+            "crc": records.fields["crc"],
+            "method": np.minimum(records.fields["method"], 255),
+            "mode": modes(records, is_file),
+            "mtime_ns": mtimes_ns(records),
+            "fault": faults(records),
+        }
+        rows = slice(self._rows, self._rows + len(starts))
+        for name, column in self._columns.items():
+            column[rows] = values[name]
+        self._rows += len(starts)
+        self._append_text(names.text[:-SLACK])
 
-_DTYPES: Final = (
-    "u4", "u4", "u4", "u4", "?", "?", "i8", "i8", "i8", "u4", "u1", "u2", "i8", "u1",
-)  # fmt: skip
+    def _append_text(self, text: Bytes) -> None:
+        size = self._text_size + len(text)
+        if size + SLACK > len(self._text):
+            # Names that had to be rewritten are there twice, and may be longer.
+            self._text = np.concatenate((self._text, np.empty(size, np.uint8)))
+        self._text[self._text_size : size] = text
+        self._text_size = size
+
+    def finish(self) -> Directory:
+        end = self._end
+        declared, found = end.entry_count, self._rows
+        if found != declared and (end.zip64 or found % 65536 != declared):
+            reason = f"{declared} entries declared, {found} found"
+            self._problems.add(Problem(b"", reason))
+        text = self._text[: self._text_size + SLACK]
+        text[self._text_size :] = 0
+        columns = {name: column[:found] for name, column in self._columns.items()}
+        return Directory(text, columns, self._folders, self._problems)
 
 
 def _mark_misplaced(directory: Directory, end: EndRecord) -> None:
@@ -184,26 +183,20 @@ def _mark_misplaced(directory: Directory, end: EndRecord) -> None:
     local extra fields take is only known when it is read.
     """
     columns = directory.columns
-    fault = columns.fault
-    unplaced = columns.offset < end.base
-    fault[unplaced & (fault == 0)] = Fault.OUTSIDE
-    order = _offset_order(columns.offset)
-    begin = columns.offset[order]
-    need = LOCAL.size + columns.csize[order]
-    stop = begin + need
-    outside = (stop > end.directory_start) | (need < 0)
-    following = np.append(begin[1:], end.directory_start)
-    overlap = ~outside & (stop > following)
-    good = fault[order] == 0
-    fault[order[outside & good]] = Fault.OUTSIDE
-    fault[order[overlap & good]] = Fault.OVERLAP
+    fault: NDArray[np.uint8] = columns["fault"]
+    begin, stop = columns["offset"], columns["csize"] + LOCAL.size
+    stop += begin
+    outside = stop > end.directory_start
+    outside |= begin < end.base
+    fault[outside & (fault == 0)] = Fault.OUTSIDE
+    if (begin[1:] >= stop[:-1]).all():
+        overlapping: Ints = np.empty(0, np.int64)
+    else:
+        order = np.argsort(begin, kind="stable")
+        inside = order[~outside[order]]
+        overlapping = inside[:-1][stop[inside[:-1]] > begin[inside[1:]]]
+    fault[overlapping[fault[overlapping] == 0]] = Fault.OVERLAP
     for row in np.flatnonzero(fault).tolist():
         reason = f"cannot be read: {FAULT_REASONS[Fault(int(fault[row]))]}"
-        name = directory.text[columns.path_start[row] : columns.name_end[row]].tobytes()
+        name = directory.text[columns["path_start"][row] : columns["name_end"][row]].tobytes()
         directory.problems.add(Problem(name, reason))
-
-
-def _offset_order(offsets: Ints) -> Ints:
-    if (offsets[1:] > offsets[:-1]).all():
-        return np.arange(len(offsets))
-    return np.argsort(offsets, kind="stable")

@@ -8,13 +8,13 @@ of duplicates; the last one wins in `zipfile`, Info-ZIP and zarr-python.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zarrfs.storage.zip.attributes import DEFAULT_FOLDER
-from zarrfs.storage.zip.directory import Columns, Directory
+from zarrfs.storage.zip.directory import Directory
 from zarrfs.storage.zip.folders import NO_ROW, ROOT_FOLDER, FolderTable
 from zarrfs.storage.zip.index import (
     FOLDER_COLUMNS,
@@ -24,64 +24,72 @@ from zarrfs.storage.zip.index import (
     ZipIndex,
 )
 from zarrfs.storage.zip.problems import Problem
-from zarrfs.storage.zip.spans import Bools, Hashes, Ints, hash_spans, random_prime
+from zarrfs.storage.zip.spans import Bools, Hashes, hash_spans, random_prime
+
+Rows: TypeAlias = NDArray[np.uint32]
 
 
 class _Candidates:
-    """Files, then folders: what could become a node. One element a candidate.
-
-    Folders carry the attributes of their own entry, or plain ones.
-    """
+    """Files, then folders: what could become a node. One element a candidate."""
 
     def __init__(self, directory: Directory) -> None:
         columns, table = directory.columns, directory.folders
         self.text = directory.text
-        self.entries = np.flatnonzero(columns.is_file & columns.shown)
-        self.numbers = np.arange(1, len(table))
+        files = columns["is_file"]
+        files &= columns["shown"]
+        self.entries = np.flatnonzero(files).astype(np.uint32)
         self.file_count = len(self.entries)
+        self.numbers = np.arange(1, len(table))
         path_start = np.array(table.path_start)[1:]
         parent = np.array(table.parent)[1:]
         length = np.array(table.path_length)
         above = np.where(parent == ROOT_FOLDER, 0, length[parent] + 1)
         self.own_entry = np.array(table.own_row)[1:]
         self.first_entry = np.array(table.first_row)[1:]
-        self.folder = _join(columns.folder[self.entries], parent)
-        self.path_start = _join(columns.path_start[self.entries], path_start)
-        self.name_start = _join(columns.name_start[self.entries], path_start + above)
-        self.name_end = _join(columns.name_end[self.entries], path_start + length[1:])
+        self.folder = self._with_folders(columns["folder"], parent)
+        self.path_start = self._with_folders(columns["path_start"], path_start)
+        self.name_start = self._with_folders(columns["name_start"], path_start + above)
+        self.name_end = self._with_folders(columns["name_end"], path_start + length[1:])
+
+    def _with_folders(self, column: NDArray[Any], of_folders: NDArray[Any]) -> NDArray[np.uint32]:
+        """The files' elements of a column of entries, then those of the folders."""
+        if not len(of_folders) and self.file_count == len(column):
+            return column.astype(np.uint32, copy=False)
+        joined = np.empty(self.file_count + len(of_folders), np.uint32)
+        np.take(column, self.entries, out=joined[: self.file_count])
+        joined[self.file_count :] = of_folders
+        return joined
 
     def hashes(self, prime: int) -> Hashes:
-        lengths = self.name_end.astype(np.int64) - self.name_start
-        return hash_spans(self.text, self.name_start.astype(np.int64), lengths, self.folder, prime)
+        return hash_spans(self.text, self.name_start, self.name_end, self.folder, prime)
 
     def path(self, candidate: int) -> bytes:
         return self.text[self.path_start[candidate] : self.name_end[candidate]].tobytes()
 
 
-def _join(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.uint32]:
-    return np.concatenate((first.astype(np.uint32), second.astype(np.uint32)))
-
-
 def build_index(directory: Directory) -> ZipIndex:
-    """Number the nodes of an archive and sort them."""
+    """Number the nodes of an archive and sort them.
+
+    The directory's columns are used up: they go as the index's come.
+    """
     prime = random_prime()
     candidates = _Candidates(directory)
     hashes = candidates.hashes(prime)
-    order = np.argsort(hashes)
+    order = np.argsort(hashes).astype(np.uint32)
+    hashes = hashes[order]
     kept = np.ones(len(hashes), np.bool_)
     superseded = _drop_duplicates(candidates, hashes, order, kept, directory)
+    if not kept.all():
+        still = kept[order]
+        hashes, order = hashes[still], order[still]
     chosen = _number(candidates, kept)
     rows = np.zeros(len(kept), np.uint32)
-    rows[chosen] = np.arange(1, len(chosen) + 1)
-    columns = _node_columns(directory.columns, candidates, chosen)
+    rows[chosen] = np.arange(1, len(chosen) + 1, dtype=np.uint32)
+    columns = {"hashes": hashes, "hashed_row": rows[order], "buckets": _buckets(hashes)}
+    del order
     folder_rows = rows[candidates.file_count :]
-    _fill_folders(directory.columns, candidates, folder_rows, columns)
     columns |= _folder_columns(candidates, directory.folders, folder_rows, kept)
-    if superseded:
-        order = order[kept[order]]
-    columns["hashes"] = hashes[order]
-    columns["hashed_row"] = rows[order]
-    columns["buckets"] = _buckets(columns["hashes"])
+    columns |= _node_columns(directory.columns, candidates, chosen, folder_rows)
     assert columns.keys() == NODE_COLUMNS.keys() | FOLDER_COLUMNS.keys() | HASH_COLUMNS.keys()
     return ZipIndex(directory.text, prime, columns, superseded)
 
@@ -99,14 +107,14 @@ def _buckets(hashes: Hashes) -> NDArray[np.uint32]:
 
 
 def _drop_duplicates(
-    candidates: _Candidates, hashes: Hashes, order: Ints, kept: Bools, directory: Directory
+    candidates: _Candidates, hashes: Hashes, order: Rows, kept: Bools, directory: Directory
 ) -> int:
     """Clear `kept` for what a later or a stronger candidate replaces.
 
-    Equal hashes only hint at equal names: the names themselves decide.
+    `hashes` are sorted, and `order` says whose they are. Equal ones only hint at
+    equal names: the names themselves decide.
     """
-    ranked = hashes[order]
-    twins = np.flatnonzero(ranked[1:] == ranked[:-1])
+    twins = np.flatnonzero(hashes[1:] == hashes[:-1])
     superseded = 0
     if not len(twins):
         return 0
@@ -122,36 +130,51 @@ def _drop_duplicates(
             last[key] = member
             if earlier is not None:
                 kept[earlier] = False
-                superseded += 1
-                if member >= candidates.file_count:
+                if member < candidates.file_count:
+                    superseded += 1
+                else:
                     reason = "a folder has the same name"
                     directory.problems.add(Problem(candidates.path(earlier), reason, hidden=True))
     return superseded
 
 
-def _number(candidates: _Candidates, kept: Bools) -> Ints:
+def _number(candidates: _Candidates, kept: Bools) -> Rows:
     """Return the candidates by row (from row 1 on): folder by folder, and in each
     in the archive's order."""
-    chosen = np.flatnonzero(kept)
+    chosen = np.flatnonzero(kept).astype(np.uint32)
     if len(candidates.numbers):
-        position = np.concatenate((candidates.entries, candidates.first_entry))
+        position = np.append(candidates.entries, candidates.first_entry.astype(np.uint32))
         chosen = chosen[np.argsort(position[chosen], kind="stable")]
         chosen = chosen[np.argsort(candidates.folder[chosen], kind="stable")]
     return chosen
 
 
 def _node_columns(
-    columns: Columns, candidates: _Candidates, chosen: Ints
+    columns: dict[str, NDArray[Any]], candidates: _Candidates, chosen: Rows, folder_rows: Rows
 ) -> dict[str, NDArray[Any]]:
-    made: dict[str, NDArray[Any]] = {}
-    for name in ("path_start", "name_start", "name_end"):
-        made[name] = _below_root(getattr(candidates, name)[chosen], name)
-    # For a folder this is any entry; what it says is replaced afterwards.
-    source = np.append(candidates.entries, np.zeros(len(candidates.numbers), np.int64))[chosen]
+    made = {
+        name: _below_root(getattr(candidates, name)[chosen], name)
+        for name in ("path_start", "name_start", "name_end")
+    }
+    own, has_own = candidates.own_entry, candidates.own_entry != NO_ROW
+    described_by = np.where(has_own, own, candidates.first_entry)
+    # For a folder any entry: what it says is replaced.
+    source = np.append(candidates.entries, np.zeros(len(own), np.uint32))[chosen]
     for name in ("mode", "mtime_ns", "offset", "csize", "usize", "crc", "method", "fault"):
-        made[name] = _below_root(getattr(columns, name)[source], name)
+        column = columns.pop(name)
+        made[name] = _below_root(column[source], name)
+        made[name][folder_rows] = 0
+        if name == "mode":
+            made[name][0] = DEFAULT_FOLDER
+            made[name][folder_rows] = np.where(has_own, column[own], DEFAULT_FOLDER)
+        elif name == "mtime_ns":
+            made[name][folder_rows] = column[described_by]
     made["entry"] = _below_root(source, "entry")
+    made["entry"][0] = NO_ENTRY
+    made["entry"][folder_rows] = np.where(has_own, own, NO_ENTRY)
     made["folder"] = np.zeros(len(chosen) + 1, NODE_COLUMNS["folder"])
+    made["folder"][0] = ROOT_FOLDER + 1
+    made["folder"][folder_rows] = candidates.numbers + 1
     return made
 
 
@@ -162,28 +185,8 @@ def _below_root(values: NDArray[Any], name: str) -> NDArray[Any]:
     return column
 
 
-def _fill_folders(
-    columns: Columns,
-    candidates: _Candidates,
-    rows: NDArray[np.uint32],
-    made: dict[str, NDArray[Any]],
-) -> None:
-    own = candidates.own_entry
-    has_own = own != NO_ROW
-    for name in ("offset", "csize", "usize", "crc", "method", "fault"):
-        made[name][rows] = 0
-    made["entry"][0] = NO_ENTRY
-    made["mode"][0] = DEFAULT_FOLDER
-    made["folder"][0] = ROOT_FOLDER + 1
-    made["mode"][rows] = np.where(has_own, columns.mode[own], DEFAULT_FOLDER)
-    source = np.where(has_own, own, candidates.first_entry)
-    made["mtime_ns"][rows] = columns.mtime_ns[source]
-    made["entry"][rows] = np.where(has_own, own, NO_ENTRY)
-    made["folder"][rows] = candidates.numbers + 1
-
-
 def _folder_columns(
-    candidates: _Candidates, table: FolderTable, rows: NDArray[np.uint32], kept: Bools
+    candidates: _Candidates, table: FolderTable, rows: Rows, kept: Bools
 ) -> dict[str, NDArray[Any]]:
     count = len(table)
     child_count = np.bincount(candidates.folder[kept], minlength=count)

@@ -19,6 +19,8 @@ from zarrfs.storage.tree import Buffer, DirEntry
 from zarrfs.storage.zip.index import ZipIndex
 
 _S_IFMT: Final = 0o170000
+_BLOCK_ROWS: Final = 512
+_BLOCK_BYTES: Final = 1 << 18
 
 
 class ListedColumns(NamedTuple):
@@ -44,6 +46,22 @@ def listed_columns(index: ZipIndex, rows: range) -> ListedColumns:
     )
 
 
+def names_in(index: ZipIndex, rows: range) -> Iterator[tuple[int, bytes]]:
+    """Yield rows and their names, a block at a time."""
+    starts, ends = index.columns["name_start"], index.columns["name_end"]
+    for begin in range(rows.start, rows.stop, _BLOCK_ROWS):
+        part = slice(begin, min(begin + _BLOCK_ROWS, rows.stop))
+        first, last = int(starts[part].min()), int(ends[part].max())
+        if last - first > _BLOCK_BYTES:
+            # Far apart: names of folders that were rewritten, or out of order.
+            yield from ((row, index.name(row)) for row in range(part.start, part.stop))
+            continue
+        text = index.text[first:last].tobytes()
+        spans = zip((starts[part] - first).tolist(), (ends[part] - first).tolist(), strict=True)
+        for row, (start, end) in enumerate(spans, begin):
+            yield row, text[start:end]
+
+
 class FolderListing(Sequence[DirEntry]):
     """The names in some consecutive rows."""
 
@@ -59,18 +77,22 @@ class FolderListing(Sequence[DirEntry]):
     @overload
     def __getitem__(self, place: int) -> DirEntry: ...
     @overload
-    def __getitem__(self, place: slice) -> FolderListing: ...
-    def __getitem__(self, place: int | slice) -> DirEntry | FolderListing:
-        if isinstance(place, slice):
-            return FolderListing(self._index, self._rows[place])
-        row = self._rows[place]
-        mode: int = self._index.views["mode"][row]
-        return DirEntry(self._index.name(row), row + 1, mode & _S_IFMT)
+    def __getitem__(self, place: slice) -> Sequence[DirEntry]: ...
+    def __getitem__(self, place: int | slice) -> DirEntry | Sequence[DirEntry]:
+        rows = self._rows[place]
+        if isinstance(rows, int):
+            return self._item(rows, self._index.name(rows))
+        if rows.step != 1:
+            return [self._item(row, self._index.name(row)) for row in rows]
+        return FolderListing(self._index, rows)
 
     def __iter__(self) -> Iterator[DirEntry]:
-        name, mode = self._index.name, self._index.views["mode"]
-        for row in self._rows:
-            yield DirEntry(name(row), row + 1, mode[row] & _S_IFMT)
+        mode = self._index.views["mode"]
+        for row, name in names_in(self._index, self._rows):
+            yield DirEntry(name, row + 1, mode[row] & _S_IFMT)
+
+    def _item(self, row: int, name: bytes) -> DirEntry:
+        return DirEntry(name, row + 1, self._index.views["mode"][row] & _S_IFMT)
 
 
 class ArchivedFile:

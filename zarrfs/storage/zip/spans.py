@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Bytes: TypeAlias = NDArray[np.uint8]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+Offsets: TypeAlias = NDArray[np.uint32]
 Hashes: TypeAlias = NDArray[np.uint32]
 
 SLACK: Final = 8
@@ -85,9 +86,7 @@ def equal_to_previous(data: Bytes, starts: Ints, lengths: Ints) -> Bools:
     return same
 
 
-def hash_spans(
-    data: Bytes, starts: Ints, lengths: Ints, folders: NDArray[np.uint32], prime: int
-) -> Hashes:
+def hash_spans(data: Bytes, starts: Offsets, ends: Offsets, folders: Offsets, prime: int) -> Hashes:
     """Hash each span together with the number of its folder; `hash_name` agrees.
 
     A name is taken as one large integer, modulo a secret prime above 2^31: a
@@ -97,7 +96,8 @@ def hash_spans(
     words = loads(data, 4)
     for begin in range(0, len(starts), BLOCK_ROWS):
         block = slice(begin, begin + BLOCK_ROWS)
-        remainders = _remainders(words, starts[block], lengths[block], np.uint64(prime))
+        from_start = starts[block].astype(np.int64)
+        remainders = _remainders(words, from_start, ends[block] - from_start, np.uint64(prime))
         mixed = folders[block] * np.uint32(_FOLDER_FACTOR)
         hashes[block] = remainders.astype(np.uint32) ^ mixed
     return hashes

@@ -36,7 +36,13 @@ from zarrfs.storage.tree import (
 )
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.index import NOT_A_FOLDER
-from zarrfs.storage.zip.listing import ArchivedFile, FolderListing, ListedColumns, listed_columns
+from zarrfs.storage.zip.listing import (
+    ArchivedFile,
+    FolderListing,
+    ListedColumns,
+    listed_columns,
+    names_in,
+)
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _BLOCK: Final = 4096
@@ -137,9 +143,9 @@ class ArchiveTree:
         return FolderListing(self._index, self._children(nodeid))
 
     def list_entries(self, nodeid: NodeId, start: int) -> Iterator[tuple[bytes, Entry]]:
-        name, attr = self._index.name, self._attr
-        for row in self._children(nodeid)[start:]:
-            yield name(row), Entry(NodeId(row + 1), attr(row, row + 1))
+        attr = self._attr
+        for row, name in names_in(self._index, self._children(nodeid)[start:]):
+            yield name, Entry(NodeId(row + 1), attr(row, row + 1))
 
     def count_reference(self, nodeid: NodeId) -> None:
         pass
