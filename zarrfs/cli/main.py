@@ -7,7 +7,6 @@ A subcommand's module is imported only when it is the one that runs, so that
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -110,9 +109,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # click's way out when the reader of our output (`| head`) has gone.
         return ExitCode.OK
     except (ZarrfsError, OSError) as error:
         click.echo(f"zarrfs: {describe(error)}", err=True)
