@@ -22,7 +22,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from zarrfs.daemon.mounting import Mount, mount_filesystem, tree_with_views
+from zarrfs.daemon.mounting import Mount, mount_filesystem, tree_and_options, viewed
 from zarrfs.daemon.mounting_checks import check_apart, check_target
 from zarrfs.daemon.options import MountOptions, parse_options
 from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
@@ -131,11 +131,18 @@ class _LiveVfs(Vfs):
     """Ends without its tree: that belongs to the caller's storage."""
 
     def __init__(self, storage: Storage, options: MountOptions) -> None:
-        super().__init__(*tree_with_views(storage, options), storage)
+        shown = viewed(storage, options)
+        super().__init__(*tree_and_options(shown, options), shown)
         self._live_storage = storage
+        self._views = shown.backend if shown is not storage else None
 
     def destroy(self) -> None:
         self.close_files()
+        if self._views is not None:
+            from zarrfs.views.closing import ClosesCache
+
+            assert isinstance(self._views, ClosesCache)
+            self._views.cache.close()
         if self._live_storage.closed:
             return
         try:

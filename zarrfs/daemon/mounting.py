@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zarrfs.daemon.options import MountOptions, options_from_json
 from zarrfs.daemon.sources import MEMORY, Keeps, is_memory, open_storage
-from zarrfs.errors import InvalidArgumentError
+from zarrfs.errors import ReadOnlyError
 
 if TYPE_CHECKING:
     from zarrfs.frontends.native import NativeOptions
@@ -91,10 +91,11 @@ class OpenFileSystem(NamedTuple):
 def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSystem:
     """Open the source, its views and its tree, ready for a frontend.
 
-    Raises: as `open_storage`; PathNotFoundError and NotAFolderError for `root`.
+    Raises: as `open_storage`, `viewed` and `tree_and_options`.
     """
     storage = open_storage(spec, keeper)
     try:
+        storage = viewed(storage, spec.options, spec.views)
         vfs = filesystem_of(storage, spec.options)
     except BaseException:
         storage.close()
@@ -103,23 +104,49 @@ def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSys
     return OpenFileSystem(vfs, storage, fsname)
 
 
+def viewed(
+    storage: Storage,
+    options: MountOptions,
+    views: tuple[tuple[str, tuple[str, ...]], ...] = (),
+) -> Storage:
+    """Show a storage through its mount's views; closing what is returned closes both.
+
+    Raises: InvalidArgumentError for an unknown view; ReadOnlyError with `rw`.
+    """
+    if not options.view and not views:
+        return storage
+    from zarrfs.storage.storage import Storage
+    from zarrfs.views.chunk_cache import DEFAULT_BYTES, ChunkCache
+    from zarrfs.views.closing import ClosesCache
+    from zarrfs.views.registry import apply_views, subfolders
+
+    cache = ChunkCache(DEFAULT_BYTES if options.cache_bytes is None else options.cache_bytes)
+    if views:
+        backend = subfolders(storage.backend, dict(views), cache=cache)
+    else:
+        backend = apply_views(storage.backend, options.view, cache=cache)
+    if options.read_only is False and backend.read_only:
+        cache.close()
+        raise ReadOnlyError("-o rw", "a view can only be read", remedy="leave out rw")
+    return Storage(ClosesCache(backend, cache))
+
+
 def filesystem_of(storage: Storage, options: MountOptions) -> Vfs:
-    """Show an open store as a file system. Raises: as `tree_with_views`."""
+    """Show an open store as a file system. Raises: as `tree_and_options`."""
     from zarrfs.vfs.filesystem import Vfs
 
-    tree, vfs_options = tree_with_views(storage, options)
+    tree, vfs_options = tree_and_options(storage, options)
     return Vfs(tree, vfs_options, storage)
 
 
-def tree_with_views(storage: Storage, options: MountOptions) -> tuple[FileTree, VfsOptions]:
+def tree_and_options(storage: Storage, options: MountOptions) -> tuple[FileTree, VfsOptions]:
     """Return the tree a mount shows, and what its `Vfs` is told.
 
-    Raises: PathNotFoundError and NotAFolderError for `root`; UnsupportedError
-    and InvalidArgumentError for `view`.
+    Raises: PathNotFoundError and NotAFolderError for `root`.
     """
     from zarrfs.vfs.options import Validate, VfsOptions
 
-    tree = tree_of(_viewed(storage, options.view))
+    tree = tree_of(storage)
     if options.root:
         from zarrfs.storage.subtree import subtree
 
@@ -133,12 +160,6 @@ def tree_with_views(storage: Storage, options: MountOptions) -> tuple[FileTree, 
         validate=Validate(options.validate),
     )
     return tree, vfs_options
-
-
-def _viewed(storage: Storage, names: tuple[str, ...]) -> Storage:
-    if not names:
-        return storage
-    raise InvalidArgumentError(f"-o view={'+'.join(names)}", "there are no views yet")
 
 
 def tree_of(storage: Storage) -> FileTree:
