@@ -9,8 +9,10 @@ from zarrfs.storage.zip.archive_file import ArchiveFile
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES, Content
 from zarrfs.storage.zip.directory import read_directory
 from zarrfs.storage.zip.end_record import EndRecord, locate
+from zarrfs.storage.zip.format import CENTRAL
 from zarrfs.storage.zip.hierarchy import build_index
 from zarrfs.storage.zip.index import ZipIndex
+from zarrfs.storage.zip.index_cache import WORTH_SAVING, IndexCache, Saved
 from zarrfs.storage.zip.problems import Problems
 
 
@@ -38,11 +40,12 @@ class Archive:
         *,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         save_index: bool = True,
+        index_folder: str | None = None,
     ) -> Archive:
         """Open the archive at a path.
 
         `save_index` lets the index of a large archive be kept in the user's
-        cache folder, and used from there.
+        cache folder (or in `index_folder`), and used from there.
 
         Raises: PathNotFoundError, WrongKindError, DeniedError, CorruptError,
         UnsupportedError.
@@ -50,13 +53,12 @@ class Archive:
         file = ArchiveFile(path)
         try:
             end = locate(file.fd, file.size_bytes, path)
-            directory = read_directory(file.fd, end, path)
-            index = build_index(directory)
+            saved = _read_index(file, end, IndexCache(index_folder) if save_index else None)
         except BaseException:
             file.close()
             raise
-        directory.problems.log(path)
-        return cls(file, end, index, directory.problems, cache_bytes)
+        saved.problems.log(path)
+        return cls(file, end, saved.index, saved.problems, cache_bytes)
 
     @property
     def path(self) -> str:
@@ -72,3 +74,16 @@ class Archive:
 
     def close(self) -> None:
         self.file.close()
+
+
+def _read_index(file: ArchiveFile, end: EndRecord, cache: IndexCache | None) -> Saved:
+    worth_saving = end.directory_size >= WORTH_SAVING * CENTRAL.size
+    if cache is not None and worth_saving:
+        found = cache.load(file, end)
+        if found is not None:
+            return found
+    directory = read_directory(file.fd, end, file.path)
+    saved = Saved(build_index(directory), directory.problems)
+    if cache is not None and worth_saving:
+        cache.save(file, end, saved)
+    return saved
