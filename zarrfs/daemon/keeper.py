@@ -15,6 +15,11 @@ class Keeper:
         self._kept = dict(kept)
         self._channel = channel
 
+    @property
+    def names(self) -> Mapping[str, int]:
+        """What is kept now, a predecessor's and ours."""
+        return self._kept
+
     def get(self, name: str) -> int | None:
         """Return the descriptor that a predecessor left under a name."""
         return self._kept.get(name)

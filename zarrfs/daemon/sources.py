@@ -7,6 +7,7 @@ worker (`Keeper`): a memory store's memfd, in which all of it is.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from zarrfs.daemon.options import MountOptions
@@ -24,8 +25,11 @@ _MEMFD = "memory"
 class Keeps(Protocol):
     """Who keeps descriptors for a successor: `keeper.Keeper`."""
 
+    @property
+    def names(self) -> Mapping[str, int]: ...
     def get(self, name: str) -> int | None: ...
     def keep(self, name: str, descriptor: int) -> None: ...
+    def forget(self, name: str) -> None: ...
 
 
 def is_memory(source: str, kind: str | None = None) -> bool:
@@ -51,7 +55,7 @@ def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
             reason = "a new store can only be mounted for writing"
             raise InvalidArgumentError("-o ro", reason, remedy="leave out ro or --create")
         Storage.init(kind, path=spec.source).close()
-    return Storage(_open(spec.source, kind, spec.options, writing=spec.create))
+    return Storage(_open(spec.source, kind, spec.options, keeper, writing=spec.create))
 
 
 def _open_memory(options: MountOptions, keeper: Keeps | None) -> Backend:
@@ -66,14 +70,16 @@ def _open_memory(options: MountOptions, keeper: Keeps | None) -> Backend:
     return backend
 
 
-def _open(source: str, kind: str, options: MountOptions, *, writing: bool) -> Backend:
+def _open(
+    source: str, kind: str, options: MountOptions, keeper: Keeps | None, *, writing: bool
+) -> Backend:
     read_only = options.read_only
     if read_only is None and kind == "zip":
         read_only = not writing
     if kind == "zip":
         return _open_zip(source, options, read_only=bool(read_only))
     if kind == "directory":
-        return _open_directory(source, options, read_only=read_only)
+        return _open_directory(source, options, keeper, read_only=read_only)
     from zarrfs.storage.storage import Storage
 
     storage = Storage.open(source, storage=kind, read_only=read_only)
@@ -91,12 +97,18 @@ def _open_zip(source: str, options: MountOptions, *, read_only: bool) -> Backend
     return ZipBackend.open(source, read_only=read_only, cache_bytes=cache_bytes)
 
 
-def _open_directory(source: str, options: MountOptions, *, read_only: bool | None) -> Backend:
+def _open_directory(
+    source: str, options: MountOptions, keeper: Keeps | None, *, read_only: bool | None
+) -> Backend:
     from zarrfs.storage.directory import DirectoryBackend
+    from zarrfs.storage.directory.survival import Survival
 
     if read_only is None:
         read_only = not os.access(source, os.W_OK)
-    return DirectoryBackend(source, read_only=read_only, follow_symlinks=options.follow_symlinks)
+    backend = DirectoryBackend(source, read_only=read_only, follow_symlinks=options.follow_symlinks)
+    if keeper is not None:
+        backend.file_tree().survive(Survival(keeper))
+    return backend
 
 
 def _kind_of(source: str, *, create: bool) -> str:

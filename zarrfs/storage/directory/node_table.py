@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from zarrfs.errors import StaleError
+from zarrfs.storage.directory.node_log import Kind
 from zarrfs.storage.tree import ROOT, NodeId
 
 if TYPE_CHECKING:
     import os
 
     from zarrfs.storage.directory.descriptors import Descriptor
+    from zarrfs.storage.directory.node_log import LoggedChange, NodeLog
 
 Place: TypeAlias = tuple[NodeId, bytes]
 Identity: TypeAlias = tuple[int, int, int]
@@ -81,6 +83,10 @@ class NodeTable:
         """Guarded by: `_lock`. Without nodes that have no place left."""
         self._by_place: dict[Place, Node] = {}
         """Guarded by: `_lock`."""
+        self._log: NodeLog | None = None
+        """Guarded by: `_lock`. Where a successor will find all this."""
+        self.renaming: tuple[Node, Place] | None = None
+        """What a predecessor was about to rename when it died, and whither."""
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -103,8 +109,13 @@ class NodeTable:
             node = self._by_place.get(place)
             if node is None or node.identity != identity:
                 node = self._settle(place, node, identity)
-            node.references += 1
+            self._count(node, 1)
             return node.nodeid
+
+    def _count(self, node: Node, change: int) -> None:
+        node.references += change
+        if self._log is not None:
+            self._log.count(node.nodeid, change)
 
     def _settle(self, place: Place, before: Node | None, identity: Identity) -> Node:
         """Note that a place holds another inode than was known. Lock held."""
@@ -116,7 +127,10 @@ class NodeTable:
             self._next += 1
             self._nodes[node.nodeid] = node
             self._by_identity[identity] = node
+            if self._log is not None:
+                self._log.node(node.nodeid, identity, 0)
         self._enter(node, place)
+        self._compact_log()
         return node
 
     def _enter(self, node: Node, place: Place) -> None:
@@ -124,6 +138,11 @@ class NodeTable:
             return  # the root seen again inside itself: a bind mount
         if len(node.places) >= _MOST_PLACES:
             self._leave(node, node.places[0])
+        if self._log is not None:
+            self._log.at(Kind.ENTER, node.nodeid, place)
+        self._place(node, place)
+
+    def _place(self, node: Node, place: Place) -> None:
         node.places.append(place)
         self._by_place[place] = node
         parent = self._nodes.get(place[0])
@@ -132,6 +151,8 @@ class NodeTable:
 
     def _leave(self, node: Node, place: Place) -> None:
         """Take a place from a node. Lock held."""
+        if self._log is not None:
+            self._log.at(Kind.LEAVE, node.nodeid, place)
         del self._by_place[place]
         node.places.remove(place)
         self._drop_if_unused(node)
@@ -146,13 +167,15 @@ class NodeTable:
         if self._nodes.pop(node.nodeid, None) is None:
             return
         self._lose_identity(node)
+        if self._log is not None:
+            self._log.end(Kind.DROP, node.nodeid)
         for place in tuple(node.places):
             self._leave(node, place)
 
     def count(self, nodeid: NodeId) -> None:
         """The kernel was given a nodeid once more."""
         with self._lock:
-            self.get(nodeid).references += 1
+            self._count(self.get(nodeid), 1)
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         """The kernel gives references back."""
@@ -160,7 +183,7 @@ class NodeTable:
             node = self._nodes.get(nodeid)
             if node is None or nodeid == ROOT:
                 return
-            node.references -= count
+            self._count(node, -count)
             self._drop_if_unused(node)
 
     def unlinked(self, parent: NodeId, name: bytes, *, last: bool) -> None:
@@ -179,6 +202,17 @@ class NodeTable:
     def _lose_identity(self, node: Node) -> None:
         if self._by_identity.get(node.identity) is node:
             del self._by_identity[node.identity]
+            if self._log is not None:
+                self._log.end(Kind.LOSE, node.nodeid)
+
+    def about_to_rename(self, old: Place, new: Place) -> None:
+        """Say so before it is done, for a successor that finds only the result."""
+        if self._log is None:
+            return
+        with self._lock:
+            node = self._by_place.get(old)
+            if node is not None:
+                self._log.at(Kind.RENAMING, node.nodeid, new)
 
     def renamed(self, old: Place, new: Place, *, exchange: bool, last: bool) -> None:
         """What was at `old` is now at `new`; with `exchange`, also the reverse.
@@ -231,26 +265,57 @@ class NodeTable:
             if descriptor in node.descriptors:
                 node.descriptors.remove(descriptor)
 
-    def records(self) -> Iterator[NodeRecord]:
-        """Yield all nodes, for a process that will take over."""
-        with self._lock:
-            nodes = list(self._nodes.values())
-        for node in nodes:
-            yield NodeRecord(node.nodeid, node.identity, node.references, tuple(node.places))
+    def _records(self) -> Iterator[NodeRecord]:
+        """Yield all nodes but the root. Lock held."""
+        for node in self._nodes.values():
+            if node.nodeid != ROOT:
+                yield NodeRecord(node.nodeid, node.identity, node.references, tuple(node.places))
 
-    def restore(self, records: Iterator[NodeRecord]) -> None:
-        """Take over another process's nodes; the table must be fresh."""
+    def keep_log(self, log: NodeLog) -> None:
+        """Take over the nodes of a predecessor's log; log every change from now on.
+
+        The table must be fresh.
+        """
         with self._lock:
-            kept = list(records)
-            for record in kept:
-                if record.nodeid != ROOT:
-                    node = Node(record.nodeid, record.identity, record.references)
-                    self._nodes[node.nodeid] = node
-                    self._by_identity[node.identity] = node
-                    self._next = max(self._next, node.nodeid + 1)
-            for record in kept:
-                for place in record.places:
-                    self._enter(self._nodes[record.nodeid], place)
+            for change in log.changes():
+                self._redo(change)
+            self._log = log
+
+    def _redo(self, change: LoggedChange) -> None:
+        """Carry out one change of a predecessor. Lock held, no log yet."""
+        self.renaming = None
+        if change.kind is Kind.NODE:
+            node = Node(change.nodeid, change.identity, change.references)
+            self._nodes[node.nodeid] = self._by_identity[node.identity] = node
+            self._next = max(self._next, node.nodeid + 1)
+            return
+        known = self._nodes.get(change.nodeid)
+        if known is None:
+            return
+        match change.kind:
+            case Kind.COUNT:
+                known.references += change.references
+            case Kind.ENTER:
+                self._place(known, change.place)
+            case Kind.LEAVE if change.place in known.places:
+                self._leave(known, change.place)
+            case Kind.LOSE:
+                self._lose_identity(known)
+            case Kind.DROP:
+                self._drop_if_unused(known)
+            case Kind.RENAMING:
+                self.renaming = known, change.place
+
+    def _compact_log(self) -> None:
+        if self._log is not None and self._log.wants_compacting:
+            self._log.compact(self._records())
+
+    def close(self) -> None:
+        """Let go of the log; what it says stays with whoever keeps the memory."""
+        with self._lock:
+            log, self._log = self._log, None
+        if log is not None:
+            log.close()
 
     def check_invariants(self) -> None:
         """Assert what always holds; for tests."""

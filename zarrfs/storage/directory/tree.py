@@ -27,6 +27,7 @@ from zarrfs.storage.directory.descriptors import Descriptor
 from zarrfs.storage.directory.folders import FolderDescriptors, RootFolder
 from zarrfs.storage.directory.node_table import Node, NodeTable
 from zarrfs.storage.directory.real_file import RealFile
+from zarrfs.storage.directory.survival import Survival
 from zarrfs.storage.tree import (
     ROOT,
     Attr,
@@ -77,6 +78,44 @@ class DirectoryTree:
         # Only root may give files away; for others everything made is theirs.
         self._gives_away = os.geteuid() == 0
         self._listeners: list[ChangeListener] = []
+        self._survival: Survival | None = None
+
+    def survive(self, survival: Survival) -> None:
+        """Go on where a predecessor died, and leave a successor what it needs.
+
+        The tree must be fresh: nobody was given a nodeid yet.
+        """
+        self.nodes.keep_log(survival.log)
+        for nodeid, fd in survival.orphans.items():
+            if nodeid in self.nodes:
+                self.nodes.opened(self.nodes.get(nodeid), Descriptor(os.dup(fd)))
+        self._survival = survival
+        self._finish_renaming()
+
+    def _finish_renaming(self) -> None:
+        """A rename was begun: see whether it was done, and note so."""
+        if self.nodes.renaming is None:
+            return
+        node, new = self.nodes.renaming
+        try:
+            arrived = node.is_of(self._status_at(self._folders.get(new[0]), new[1]))
+        except (OSError, StaleError):
+            return
+        if arrived and node.places and new not in node.places:
+            displaced = self.nodes.at(*new)
+            self.nodes.renamed(node.places[-1], new, exchange=False, last=displaced is not None)
+
+    def _keep_orphan(self, node: Node) -> None:
+        """A node's last name is about to go: what is open of it shall outlive us."""
+        if self._survival is None:
+            return
+        held = self._held(node)
+        if held is None and self._survival.inherited:
+            # A predecessor may have had it open, which we would not know.
+            held = self._open_node(node, _REACH | self._no_follow)
+            self.nodes.opened(node, held)
+        if held is not None:
+            self._survival.keep_orphan(node.nodeid, held.fd)
 
     @property
     def read_only(self) -> bool:
@@ -150,8 +189,11 @@ class DirectoryTree:
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         self.nodes.forget(nodeid, count)
-        if self._folders.kept(nodeid) is not None and nodeid not in self.nodes:
-            self._folders.drop(nodeid)
+        if nodeid not in self.nodes:
+            if self._folders.kept(nodeid) is not None:
+                self._folders.drop(nodeid)
+            if self._survival is not None:
+                self._survival.forget_orphan(nodeid)
 
     def count_reference(self, nodeid: NodeId) -> None:
         self.nodes.count(nodeid)
@@ -292,6 +334,9 @@ class DirectoryTree:
     def unlink(self, parent: NodeId, name: bytes) -> None:
         folder = self._folders.get(parent)
         last = self._is_last_name(folder, parent, name)
+        node = self.nodes.at(parent, name) if last else None
+        if node is not None:
+            self._keep_orphan(node)
         os.unlink(name, dir_fd=folder.fd)
         self.nodes.unlinked(parent, name, last=last)
 
@@ -328,6 +373,9 @@ class DirectoryTree:
                 or self._is_last_name(target, new_parent, new_name)
             )
         )
+        if last and displaced is not None:
+            self._keep_orphan(displaced)
+        self.nodes.about_to_rename((parent, name), (new_parent, new_name))
         if flags:
             syscalls.renameat2(source.fd, name, target.fd, new_name, flags)
         else:
@@ -404,6 +452,7 @@ class DirectoryTree:
 
     def close(self) -> None:
         self._folders.clear()
+        self.nodes.close()
 
 
 def _passed_through(name: str) -> bool:

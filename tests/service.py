@@ -1,0 +1,141 @@
+"""`zarrfs serve` as a process of its own, with a runtime folder of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import ZARRFS
+from tests.mount_table import fuse_mounts_below, remove
+from zarrfs.daemon.control import ask
+from zarrfs.errors import UnavailableError
+
+PATIENCE_S = 60.0
+
+
+def wait_for(what: str, true: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    """Wait until a condition holds, and return what it returned."""
+    deadline = time.monotonic() + patience_s
+    while not (found := true()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience_s:.0f} s in vain for: {what}")
+        time.sleep(0.02)
+    return found
+
+
+class ServiceRun:
+    """One running service."""
+
+    def __init__(
+        self, folder: Path, config: str, environment: dict[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self.config = folder / "zarrfs.yaml"
+        self.config.write_text(config)
+        self.runtime = folder / "run"
+        self.log = folder / "service.log"
+        self._environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime)}
+        self._environment |= environment or {}
+        self.process = self._start()
+
+    def _start(self, **keywords: Any) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [str(ZARRFS), "serve", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+                **keywords,
+            )
+
+    @property
+    def socket(self) -> str:
+        return str(self.runtime / f"{self.process.pid}.sock")
+
+    def mounts(self) -> dict[str, dict[str, Any]]:
+        """Return every mount's status by name; empty while nobody answers."""
+        try:
+            return {mount["name"]: mount for mount in ask(self.socket, "status")["mounts"]}
+        except UnavailableError:
+            return {}
+
+    def mount(self, name: str) -> dict[str, Any]:
+        return self.mounts().get(name, {})
+
+    def wait_until(self, name: str, state: str) -> dict[str, Any]:
+        def look() -> dict[str, Any]:
+            assert self.process.poll() is None, self.log.read_text()
+            mount = self.mount(name)
+            return mount if mount.get("state") == state else {}
+
+        found: dict[str, Any] = wait_for(f"{name} to be {state}", look)
+        return found
+
+    def wait_until_serving(self, *names: str) -> None:
+        for name in names or self.mounts_in_config():
+            self.wait_until(name, "serving")
+
+    def mounts_in_config(self) -> list[str]:
+        import yaml
+
+        return [mount["name"] for mount in yaml.safe_load(self.config.read_text())["mounts"]]
+
+    def kill_worker(self, name: str) -> int:
+        """Kill a worker that serves; wait until its successor serves; return its pid."""
+        pid: int = self.wait_until(name, "serving")["pid"]
+        os.kill(pid, signal.SIGKILL)
+
+        def replaced() -> bool:
+            mount = self.mount(name)
+            return mount.get("state") == "serving" and mount.get("pid") != pid
+
+        wait_for(f"a successor of {pid}", replaced)
+        return pid
+
+    def reload(self, config: str) -> None:
+        self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def clean_up(self) -> None:
+        if self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        for mount in fuse_mounts_below(self.folder):
+            remove(mount)
+
+
+@contextmanager
+def running(
+    folder: Path, config: str, environment: dict[str, str] | None = None
+) -> Iterator[ServiceRun]:
+    """Run a service until the end of the block; its log is shown when the block fails."""
+    run = ServiceRun(folder, config, environment)
+    try:
+        yield run
+    except BaseException:
+        print(run.log.read_text())
+        raise
+    finally:
+        run.clean_up()
+
+
+def need_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("optional: needs root")
