@@ -22,10 +22,10 @@ Folder: TypeAlias = "dict[str, Folder | Value]"
 class DictBackend:
     """Values in memory; opened by a path, it is as empty as when it was made."""
 
-    def __init__(self, location: str = "dict") -> None:
+    def __init__(self, location: str = "dict", content: Folder | None = None) -> None:
         self._location = location
         self._lock = threading.Lock()
-        self._root: Folder = {}
+        self._root: Folder = {} if content is None else content
         self._last_ns = 0
 
     @classmethod

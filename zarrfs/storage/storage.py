@@ -320,10 +320,9 @@ class Storage:
         if path:
             path = normalize_path(path)
         layout = self._hierarchy.layout(path)
-        if type(index) is not tuple:
-            index = _as_index(index)
+        index = _as_index(index)
         if not layout.contains(index):
-            layout.check_index(_as_index(index), path or self.location)
+            layout.check_index(index, path or self.location)
         return index, Key(join_key(path, layout.chunk_key(index)))
 
     def _read_zattrs(self, node: Node) -> dict[str, Json] | None:
