@@ -17,6 +17,7 @@ from zarrfs._exports import lazy_exports
 
 TYPE_CHECKING = False  # typing's own would cost more than everything else here
 if TYPE_CHECKING:
+    from zarrfs.daemon.live import mount as mount
     from zarrfs.errors import AttributeNotFoundError as AttributeNotFoundError
     from zarrfs.errors import BusyError as BusyError
     from zarrfs.errors import CannotOpenMemoryError as CannotOpenMemoryError

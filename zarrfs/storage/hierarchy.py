@@ -148,7 +148,7 @@ class Hierarchy:
             except MetadataNotFoundError:
                 node = None
             except ZarrfsError as error:
-                node = BrokenNode(path, self._document_key(path), error)
+                node = self._broken(path, error)
             if node is not None:
                 yield node
             if not _is_array(node):
@@ -196,8 +196,12 @@ class Hierarchy:
                 continue
         raise MetadataNotFoundError(self._subject(path))
 
-    def _document_key(self, path: str) -> Key:
-        return Key(join_key(path, self._document(path)[0]))
+    def _broken(self, path: str, error: ZarrfsError) -> BrokenNode:
+        try:
+            name = self._document(path)[0]
+        except ZarrfsError:  # not even its document can be looked at
+            name = ""
+        return BrokenNode(path, Key(join_key(path, name)), error)
 
     def _read(self, path: str, name: str) -> Node:
         key = Key(join_key(path, name))
