@@ -196,9 +196,22 @@ class DecodedChunks:
 
         Raises: NotFoundError, CorruptError, UnsupportedError.
         """
-        stamp = self.chunks.stat(index)
-        key = (self._token, index, stamp)
-        return self.cache.get(key, self.size_bytes, lambda: self.decode(index))
+        return self.cache.get(self._key(index), self.size_bytes, lambda: self.decode(index))
+
+    def ahead(self, index: ChunkIndex) -> bool:
+        """Have a chunk decoded in the background, if that is of use."""
+        try:
+            key = self._key(index)
+        except (NotFoundError, CorruptError):
+            return False
+        return self.cache.ahead(key, self.size_bytes, lambda: self.decode(index))
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.cache.limit_bytes
+
+    def _key(self, index: ChunkIndex) -> tuple[int, ChunkIndex, KeyStat]:
+        return self._token, index, self.chunks.stat(index)
 
     def decode(self, index: ChunkIndex) -> Array:
         """Decode a chunk, past the cache."""
@@ -211,7 +224,7 @@ class DecodedChunks:
             chunk = decode_chunk(self.pipeline, data)
         except CorruptError as error:
             raise CorruptError(f"chunk {index}", str(error)) from error
-        plain = np.ascontiguousarray(chunk, self.dtype)
+        plain = np.ascontiguousarray(chunk, self.dtype).reshape(self.shape)  # 0-d stays so
         if len(data) and np.may_share_memory(plain, np.frombuffer(data, "u1")):
             plain = plain.copy()  # what is cached must not keep a source's memory mapped
         plain.flags.writeable = False

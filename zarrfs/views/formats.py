@@ -1,4 +1,4 @@
-"""The views `v2` and `v3`: each hierarchy in the other format.
+"""The views `v2`, `v3`, `unsharded` and `plain`: a hierarchy by other documents and keys.
 
 Documents are translated by `zarr_format.translate`; chunks keep their bytes
 and come straight from the source. Where the other format has no words for how
@@ -24,6 +24,7 @@ from zarrfs.views.faces import Documents, Face, IndexedKeys, SameKeys, ShiftedKe
 from zarrfs.views.node_view import NodeView, encoded
 from zarrfs.views.nodes import SourceNode
 from zarrfs.zarr_format import translate
+from zarrfs.zarr_format.codecs import Pipeline
 from zarrfs.zarr_format.documents import encode_document
 from zarrfs.zarr_format.keys import ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ChunkKeyEncoding
 from zarrfs.zarr_format.translate_shards import is_sharded
@@ -150,20 +151,25 @@ class UnshardedView(NodeView):
         return own_documents(node)
 
 
-class DecodedView(V2View):
-    """Plain values in v2: no codecs, little-endian, C order, no shards, keys with dots."""
+class PlainView(V2View):
+    """v2 without any codec: little-endian, C order, no shards, keys with dots."""
 
-    name = "decoded"
+    name = "plain"
 
     def array_face(self, node: SourceNode) -> Face:
         array, pipeline = decodable_array(self.source, node)
-        if node.zarr_format == 2:
-            zarray = translate.plain_zarray(node.document, pipeline.spec)
-            zattrs = dict(node.attributes)
-        else:
-            zarray, zattrs = translate.plain_array_to_v2(array.document, pipeline.spec.data_type)
-        zarray["dimension_separator"] = "."
-        documents = v2_documents(translate.V2Array(zarray, zattrs))
+        documents = v2_documents(plain_v2_array(node, array, pipeline))
         chunks = plain_chunks(array, pipeline, self.cache)
         encoding = ChunkKeyEncoding("v2", ".")
         return IndexedKeys(documents, node.mtime_ns, chunks, array.layout.grid_shape, encoding)
+
+
+def plain_v2_array(node: SourceNode, array: ChunkedArray, pipeline: Pipeline) -> translate.V2Array:
+    """Return the documents of an array, of either format, as v2 without codecs."""
+    if node.zarr_format == 2:
+        zarray = translate.plain_zarray(node.document, pipeline.spec)
+        zattrs = dict(node.attributes)
+    else:
+        zarray, zattrs = translate.plain_array_to_v2(array.document, pipeline.spec.data_type)
+    zarray["dimension_separator"] = "."
+    return translate.V2Array(zarray, zattrs)

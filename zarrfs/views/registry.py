@@ -57,9 +57,17 @@ def _unsharded(source: Backend, cache: ChunkCache) -> Backend:
     return consolidated_like_source(view, view.nodes)
 
 
+def _plain(source: Backend, cache: ChunkCache) -> Backend:
+    from zarrfs.views.consolidated import consolidated_like_source
+    from zarrfs.views.formats import PlainView
+
+    view = PlainView(source, cache)
+    return consolidated_like_source(view, view.nodes)
+
+
 def _decoded(source: Backend, cache: ChunkCache) -> Backend:
     from zarrfs.views.consolidated import consolidated_like_source
-    from zarrfs.views.formats import DecodedView
+    from zarrfs.views.decoded import DecodedView
 
     view = DecodedView(source, cache)
     return consolidated_like_source(view, view.nodes)
@@ -99,8 +107,14 @@ _KINDS: Final = (
         _unsharded,
     ),
     ViewKind(
-        "decoded",
+        "plain",
         "v2 without any codec, little-endian, C order, for tools that lack codecs",
+        True,
+        _plain,
+    ),
+    ViewKind(
+        "decoded",
+        "plain, and only numbers of the types that C programs have, for netCDF-C",
         True,
         _decoded,
     ),
