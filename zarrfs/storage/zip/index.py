@@ -11,7 +11,7 @@ Immutable; any thread.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -126,6 +126,14 @@ class ZipIndex:
         """Return the rows in the folder of that number."""
         first = self.views["first_child"][folder]
         return range(first, first + self.views["child_count"][folder])
+
+    def parent(self, row: int) -> int:
+        """Return the row of the folder that holds a node other than the root.
+
+        Folders' children follow each other in the order of the folders' numbers.
+        """
+        folder = bisect_right(self.views["first_child"], row) - 1
+        return int(self.views["folder_row"][folder])
 
     def resolve(self, path: bytes) -> int:
         """Return the row at a path of slash-separated names, or -1."""
