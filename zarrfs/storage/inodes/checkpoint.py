@@ -10,7 +10,14 @@ from collections.abc import Iterator
 
 from zarrfs.storage.inodes.extents import journal_ranges, pack
 from zarrfs.storage.inodes.node import Node
-from zarrfs.storage.inodes.records import Name, NextNode, Record, SetXattr, Whole
+from zarrfs.storage.inodes.records import (
+    NOT_RELOCATED,
+    Name,
+    NextNode,
+    Record,
+    SetXattr,
+    Whole,
+)
 from zarrfs.storage.inodes.state import PUBLISHED_OTHER, PUBLISHED_SAME, TreeState
 
 
@@ -25,6 +32,8 @@ def records_of(state: TreeState) -> Iterator[Record]:
         yield _whole(node)
         for name, value in (node.xattrs or {}).items():
             yield SetXattr(node.nodeid, node.ctime_ns, name, value)
+        for settled in (node.settled or {}).values():
+            yield settled._replace(source=NOT_RELOCATED)
     for node in state.nodes.values():
         for name, child in (node.names or {}).items():
             yield Name(node.nodeid, child, name)

@@ -34,7 +34,7 @@ from zarrfs.storage.inodes.ledger import Ledger
 from zarrfs.storage.inodes.node import Node
 from zarrfs.storage.inodes.records import NOT_CHECKED, Clear, Relocate, Replace, Write
 from zarrfs.storage.inodes.space import PAGE
-from zarrfs.storage.tree import Buffer
+from zarrfs.storage.tree import Buffer, NodeId
 
 FALLOC_KEEP_SIZE = 0x01
 FALLOC_PUNCH_HOLE = 0x02
@@ -64,7 +64,13 @@ class Contents:
                 if found is not None:
                     return found
             epoch = self._space.pin()
-        return self._gather(node, plan, epoch)
+        return self._gather(node.nodeid, plan, epoch)
+
+    def read_base(self, nodeid: NodeId, offset: int, size: int) -> Buffer:
+        """Read a file of the base that nobody has touched."""
+        base = self._ledger.state.base
+        assert base is not None
+        return base.read(nodeid, offset, size)
 
     def read_published(self, node: Node, offset: int, stop: int | None) -> bytes | None:
         """Return a copy of what `Storage` sees of a file; None if it was never published."""
@@ -76,17 +82,24 @@ class Contents:
                 return b""
             plan = list(pieces(node.published, offset, end - offset))
             epoch = self._space.pin()
-        return bytes(self._gather(node, plan, epoch))
+        return bytes(self._gather(node.nodeid, plan, epoch))
 
-    def _gather(self, node: Node, plan: list[Piece], epoch: int) -> Buffer:
+    def read_extents(self, nodeid: NodeId, extents: list[Extent], offset: int, size: int) -> Buffer:
+        """Read a content that was published once; the caller has pinned the space since."""
+        return self._join(nodeid, list(pieces(extents, offset, size)))
+
+    def _gather(self, nodeid: NodeId, plan: list[Piece], epoch: int) -> Buffer:
         try:
-            if len(plan) == 1:
-                return self._piece(node, plan[0])
-            return b"".join([self._piece(node, piece) for piece in plan])
+            return self._join(nodeid, plan)
         finally:
             self._space.unpin(epoch)
 
-    def _piece(self, node: Node, piece: Piece) -> Buffer:
+    def _join(self, nodeid: NodeId, plan: list[Piece]) -> Buffer:
+        if len(plan) == 1:
+            return self._piece(nodeid, plan[0])
+        return b"".join([self._piece(nodeid, piece) for piece in plan])
+
+    def _piece(self, nodeid: NodeId, piece: Piece) -> Buffer:
         source, size = piece
         if source is None:
             return bytes(size)
@@ -95,11 +108,11 @@ class Contents:
         base = self._ledger.state.base
         assert base is not None
         if source & IN_BASE:
-            data = base.read(node.nodeid, source - IN_BASE, size)
+            data = base.read(nodeid, source - IN_BASE, size)
         else:
             data = base.read_archive(source - IN_ARCHIVE, size)
         if len(data) != size:
-            raise UnavailableError(os.fsdecode(node.name), "the archive is shorter than it was")
+            raise UnavailableError(f"node {nodeid}", "the archive is shorter than it was")
         return data
 
     # Writing
@@ -174,9 +187,10 @@ class Contents:
         if self._space.in_use_bytes + missing > self._space.limit_bytes:
             raise NoSpaceError(reason=f"the limit of {self._space.limit_bytes} bytes is reached")
 
-    def seek(self, node: Node, offset: int, whence: int) -> int:
+    def seek(self, nodeid: NodeId, offset: int, whence: int) -> int:
         """lseek(2) with SEEK_DATA or SEEK_HOLE. Raises: OSError ENXIO."""
         with self._lock:
+            node = self._ledger.state.node(nodeid)
             if not 0 <= offset < node.size:
                 raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
             if whence == os.SEEK_HOLE:

@@ -7,12 +7,14 @@ the last handle that wrote is flushed or closed. Any thread may use a handle.
 
 from __future__ import annotations
 
+import errno
 import os
+from typing import NoReturn
 
 from zarrfs.storage.inodes.contents import Contents
 from zarrfs.storage.inodes.ledger import Ledger
 from zarrfs.storage.inodes.node import Node
-from zarrfs.storage.tree import Buffer
+from zarrfs.storage.tree import Buffer, NodeId
 
 
 class InodeFile:
@@ -53,7 +55,7 @@ class InodeFile:
                 self._node.dirty_handles += 1
 
     def seek(self, offset: int, whence: int) -> int:
-        return self._contents.seek(self._node, offset, whence)
+        return self._contents.seek(self._node.nodeid, offset, whence)
 
     def sync(self, *, data_only: bool) -> None:
         self._contents.publish(self._node)
@@ -88,3 +90,49 @@ class InodeFile:
                 self._node.handles -= 1
                 self._node.writers -= self._writable
                 self._ledger.drop_if_unused(self._node)
+
+
+class BaseFile:
+    """An open file of the base, for reading, that nobody has touched so far.
+
+    Once somebody does, it reads what became of it: the copied-up node cannot
+    go away while the kernel, which has this handle open, refers to it.
+    """
+
+    def __init__(self, ledger: Ledger, contents: Contents, nodeid: NodeId) -> None:
+        self._nodes = ledger.state.nodes
+        self._contents = contents
+        self._nodeid = nodeid
+
+    def read(self, offset: int, size: int) -> Buffer:
+        node = self._nodes.get(self._nodeid)
+        if node is None:
+            return self._contents.read_base(self._nodeid, offset, size)
+        return self._contents.read(node, offset, size)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return self._contents.seek(self._nodeid, offset, whence)
+
+    def write(self, offset: int, data: Buffer) -> int:
+        self._refuse()
+
+    def truncate(self, size: int) -> None:
+        self._refuse()
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def sync(self, *, data_only: bool) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        pass

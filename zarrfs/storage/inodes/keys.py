@@ -39,10 +39,13 @@ class TreeKeys:
 
     # Reading
 
-    def get(self, key: Key, start: int, stop: int | None) -> bytes:
+    def get(self, key: Key, start: int, stop: int | None) -> Buffer:
         """Return a copy: what is mapped lives only until somebody overwrites it."""
         with self._lock:
-            node = self._value_node(key)
+            nodeid, node, size = self._value(key)
+        if node is None:
+            stop = size if stop is None else min(stop, size)
+            return self._tree.contents.read_base(nodeid, start, max(0, stop - start))
         data = self._tree.contents.read_published(node, start, stop)
         if data is None:
             raise KeyNotFoundError(key)
@@ -50,15 +53,21 @@ class TreeKeys:
 
     def stat(self, key: Key) -> KeyStat:
         with self._lock:
-            node = self._value_node(key)
+            nodeid, node, size = self._value(key)
+            if node is None:
+                return KeyStat(size, self._state.entry(nodeid).attr.mtime_ns)
             return KeyStat(node.published_size, node.published_mtime_ns)
 
-    def _value_node(self, key: Key) -> Node:
+    def _value(self, key: Key) -> tuple[NodeId, Node | None, int]:
+        """Return a key's node, None instead of an untouched one of the base, and its size."""
         nodeid = self._find(key)
-        node = self._state.node(nodeid) if nodeid is not None else None
-        if node is None or not node.is_file or node.published is None:
+        if nodeid is None:
             raise KeyNotFoundError(key)
-        return node
+        node = self._state.nodes.get(nodeid)
+        attr = self._state.entry(nodeid).attr
+        if not stat.S_ISREG(attr.mode) or (node is not None and node.published is None):
+            raise KeyNotFoundError(key)
+        return nodeid, node, attr.size
 
     def _find(self, key: Key) -> NodeId | None:
         nodeid = ROOT
@@ -146,11 +155,11 @@ class TreeKeys:
         names = _names(key)
         changes: list[Change] = []
         with self._lock:
-            node = self._value_node(key)
+            nodeid, _, _ = self._value(key)
             parent = self._find(Key(key.rpartition("/")[0]))
             assert parent is not None
             self._tree.unlink(parent, names[-1])
-            changes.append(Change(parent, names[-1], node.nodeid))
+            changes.append(Change(parent, names[-1], nodeid))
             self._remove_empty(parent, changes)
         self._tell(changes)
 

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from zarrfs.storage.inodes.extents import Extent, journal_ranges
+from zarrfs.storage.inodes.records import Settled
 from zarrfs.storage.tree import Attr, Entry, NodeId
 
 HIDDEN = 0
@@ -48,6 +49,7 @@ class Node:
         "published_size",
         "rdev",
         "references",
+        "settled",
         "size",
         "target",
         "uid",
@@ -81,6 +83,8 @@ class Node:
         self.published_mtime_ns = 0
         self.horizon = 0
         """Invariant: a journal offset below it in `extents` is also in `published`."""
+        self.settled: dict[bytes, Settled] | None = None
+        """Entries of what is published, by path. Invariant: gone when that changes."""
         # Not in the journal: who holds the node now.
         self.references = 0
         self.inherited = False

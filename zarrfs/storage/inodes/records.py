@@ -21,6 +21,7 @@ from zlib import crc32
 
 HEADER = Struct("<HBBIIQ")
 MAGIC = 0x5AF5
+NOT_RELOCATED = (1 << 64) - 1
 NOT_CHECKED = -1
 """In place of a CRC: the data needs none, because it does not outlive the machine."""
 
@@ -99,6 +100,22 @@ class Relocate(NamedTuple):
     size: int
     source: int
     data_crc32c: int
+
+
+class Settled(NamedTuple):
+    """A node has an entry in the base's own file, which a commit appended.
+
+    Its content is there from `source` on, unless that is `NOT_RELOCATED`.
+    """
+
+    nodeid: int
+    source: int
+    size: int
+    packed_size: int
+    method: int
+    crc32: int
+    header_offset: int
+    path: bytes
 
 
 class Clear(NamedTuple):
@@ -206,7 +223,7 @@ class Note(NamedTuple):
 
 Record: TypeAlias = (
     Make | Link | Remove | Rename | SetAttr | Write | Clear | Replace | Publish | SetXattr
-    | RemoveXattr | Drop | Relocate | Whole | Name | NextNode | Continue | Synced | Note
+    | RemoveXattr | Drop | Relocate | Settled | Whole | Name | NextNode | Continue | Synced | Note
 )  # fmt: skip
 
 
@@ -259,6 +276,7 @@ Layout(16, Continue, "QQ")
 Layout(17, Synced, "Q")
 Layout(18, Note, "I", 1)
 Layout(19, Relocate, "QQQQq")
+Layout(20, Settled, "QQQQIIQ", 1)
 
 
 def encode(record: Record, tag: int = 0) -> bytes:

@@ -17,6 +17,7 @@ from zarrfs.errors import NotAFolderError, StaleError
 from zarrfs.storage.inodes import records
 from zarrfs.storage.inodes.base import Base
 from zarrfs.storage.inodes.extents import (
+    IN_ARCHIVE,
     IN_BASE,
     Extent,
     cut,
@@ -51,6 +52,7 @@ class TreeState:
             records.SetAttr: self._set_attr,
             records.Write: self._write,
             records.Relocate: self._relocate,
+            records.Settled: self._settled,
             records.Clear: self._clear,
             records.Replace: self._replace,
             records.Publish: self._publish,
@@ -266,11 +268,12 @@ class TreeState:
     def _relocate(self, record: records.Relocate) -> None:
         node = self.node(record.nodeid)
         extent = Extent(record.offset, record.offset + record.size, record.source)
-        published = node.published is node.extents
+        published, settled = node.published is node.extents, node.settled
         self._put(node, extent)
         node.touch()
         if published:
             self._publish_node(node)
+            node.settled = settled
 
     def _put(self, node: Node, extent: Extent) -> None:
         removed = put(node.own_extents(), extent)
@@ -278,6 +281,16 @@ class TreeState:
         if removed:
             node.data_bytes -= data_bytes(removed)
             self.dead.extend(node.unshared(removed))
+
+    def _settled(self, record: records.Settled) -> None:
+        node = self.node(record.nodeid)
+        if record.source != records.NOT_RELOCATED:
+            self._bury_all(node)
+            where = Extent(0, record.size, IN_ARCHIVE | record.source)
+            node.extents = node.published = [where] if record.size else []
+        if node.settled is None:
+            node.settled = {}
+        node.settled[record.path] = record
 
     def _clear(self, record: records.Clear) -> None:
         node = self.node(record.nodeid)
@@ -304,6 +317,7 @@ class TreeState:
         node.size = node.data_bytes = record.size
         _changed(node, record.time_ns)
         node.publish()
+        node.settled = None
 
     def _publish(self, record: records.Publish) -> None:
         self._publish_node(self.node(record.nodeid))
@@ -312,6 +326,8 @@ class TreeState:
         before = node.published
         if before and before is not node.extents:
             self.dead.extend(subtract(journal_ranges(before), journal_ranges(node.extents)))
+        if before is not node.extents or node.published_size != node.size:
+            node.settled = None
         node.publish()
 
     def _drop(self, record: records.Drop) -> None:

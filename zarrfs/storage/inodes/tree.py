@@ -28,7 +28,7 @@ from zarrfs.errors import (
 )
 from zarrfs.storage.inodes.base import Base
 from zarrfs.storage.inodes.contents import Contents
-from zarrfs.storage.inodes.files import InodeFile
+from zarrfs.storage.inodes.files import BaseFile, InodeFile
 from zarrfs.storage.inodes.journal import Journal
 from zarrfs.storage.inodes.ledger import Ledger
 from zarrfs.storage.inodes.node import NO_PARENT, Node
@@ -81,9 +81,9 @@ class InodeTree:
     def begin(
         cls, journal: Journal, base: Base | None = None, *, mode: int = 0o755, owner: Owner
     ) -> InodeTree:
-        """Begin a tree in an empty journal; without a base, it gets an empty root."""
+        """Begin a tree in an empty journal; where the base has no root, it gets an empty one."""
         ledger = Ledger(journal, base)
-        if base is None:
+        if base is None or not base.last_nodeid:
             root = Make(
                 NO_PARENT, ROOT, stat.S_IFDIR | mode, owner.uid, owner.gid, 0, _now(), b"", b""
             )
@@ -140,7 +140,11 @@ class InodeTree:
         with self._lock:
             if not stat.S_ISLNK(self._state.entry(nodeid).attr.mode):
                 raise InvalidArgumentError(self.key_of(nodeid) or "", "not a symbolic link")
-            return self._state.node(nodeid).target
+            node = self._state.nodes.get(nodeid)
+            if node is not None:
+                return node.target
+        assert self._state.base is not None
+        return self._state.base.read_link(nodeid)
 
     def list_dir(self, nodeid: NodeId) -> Sequence[DirEntry]:
         with self._lock:
@@ -171,8 +175,9 @@ class InodeTree:
 
     def open(self, nodeid: NodeId, flags: int) -> OpenFile:
         with self._lock:
-            node = self._file(nodeid)
-            opened = InodeFile(self.ledger, self.contents, node, flags)
+            if flags & os.O_ACCMODE == os.O_RDONLY and self._is_untouched_file(nodeid):
+                return BaseFile(self.ledger, self.contents, nodeid)
+            opened = InodeFile(self.ledger, self.contents, self._file(nodeid), flags)
         if flags & os.O_TRUNC:
             try:
                 opened.truncate(0)
@@ -189,6 +194,12 @@ class InodeTree:
             node = self._state.nodes[entry.nodeid]
             return entry, InodeFile(self.ledger, self.contents, node, flags)
 
+    def _is_untouched_file(self, nodeid: NodeId) -> bool:
+        """Reading a file must not copy it up: memory would grow with what is read."""
+        if nodeid in self._state.nodes:
+            return False
+        return stat.S_ISREG(self._state.entry(nodeid).attr.mode)
+
     def _file(self, nodeid: NodeId) -> Node:
         node = self._state.node(nodeid)
         if node.is_folder:
@@ -199,7 +210,9 @@ class InodeTree:
 
     def read_node(self, nodeid: NodeId, offset: int, size: int) -> Buffer:
         with self._lock:
-            node = self._file(nodeid)
+            node = None if self._is_untouched_file(nodeid) else self._file(nodeid)
+        if node is None:
+            return self.contents.read_base(nodeid, offset, size)
         return self.contents.read(node, offset, size)
 
     # Attributes
