@@ -210,11 +210,11 @@ def adopt_filesystem(
     negotiated: dict[str, Any] | None,
     options: MountOptions,
     on_negotiated: Callable[[Negotiated], None],
-    ledger: int,
+    memory: Callable[[str], int],
 ) -> Mount:
     """Serve a connection that another process made, and perhaps served before.
 
-    `ledger` is a memfd of the session's, kept for its successor.
+    `memory` returns memfds that are kept for a successor, by name.
     """
     from zarrfs.frontends.native import adopt_native
     from zarrfs.fuse_protocol.negotiation import Negotiated
@@ -230,7 +230,8 @@ def adopt_filesystem(
         settled,
         chosen,
         on_negotiated=on_negotiated,
-        ledger_fd=ledger,
+        ledger_fd=memory("ledger"),
+        requests_fd=memory("requests"),
     )
 
 

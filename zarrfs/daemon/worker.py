@@ -101,7 +101,7 @@ def _mount(
         received.message.negotiated,
         spec.options,
         tell,
-        keeper.memory("ledger"),
+        keeper.memory,
     )
 
 

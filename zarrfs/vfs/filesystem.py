@@ -51,8 +51,11 @@ from zarrfs.vfs.handles import FileSession, FolderSession, HandleTable
 from zarrfs.vfs.listing import list_folder
 from zarrfs.vfs.names import check_name
 from zarrfs.vfs.operations import CachePolicy, Caller, FileHandle, Listing, Opened
-from zarrfs.vfs.options import VfsOptions
+from zarrfs.vfs.options import Validate, VfsOptions
+from zarrfs.vfs.strict_tree import StrictTree
+from zarrfs.vfs.warning_tree import WarningTree
 from zarrfs.vfs.zarr_attributes import ZarrAttributes
+from zarrfs.vfs.zarr_nodes import ZarrNodes
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -75,20 +78,27 @@ class Vfs:
     ) -> None:
         self._options = options = options or VfsOptions()
         self._read_only = options.read_only or tree.read_only
-        self._stored = tree
-        self._tree = tree
         self._storage = storage  # held, so that it lives as long as the mount
         self._overridden = options.overrides_owner_or_mode
-        self._handles = HandleTable(tree.open)
         self._signatures = ContentSignatures()
         self._listeners: list[ChangeListener] = []
         self._told = False
-        self._zarr = ZarrAttributes(tree) if options.zarr_xattrs else None
-        self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
+        nodes = ZarrNodes(tree)
+        self._zarr = ZarrAttributes(tree, nodes) if options.zarr_xattrs else None
+        self._stored = tree
         # isinstance of a protocol takes microseconds, so once for all.
+        self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
         self._references = tree if isinstance(tree, ListsEntries) else None
-        self._creator = tree if isinstance(tree, CreatesOpen) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
+        if self._read_only or options.validate is Validate.OFF:
+            self._tree = tree
+        elif options.validate is Validate.WARN:
+            self._tree = WarningTree(tree, nodes)
+        else:
+            self._tree = StrictTree(tree, nodes, self._notify)
+            self._flush_idle = False
+        self._creator = self._tree if isinstance(self._tree, CreatesOpen) else None
+        self._handles = HandleTable(self._tree.open)
 
     # Properties and life cycle
 
@@ -266,7 +276,7 @@ class Vfs:
             else:
                 entry = self._tree.make(parent, name, mode, owner)
                 file = self._tree.open(entry.nodeid, tree_flags)
-        except ExistsError:
+        except (ExistsError, FileExistsError):
             if flags & os.O_EXCL:
                 raise
             # It came into being after the kernel looked: open what is there.
@@ -282,6 +292,8 @@ class Vfs:
         if not (self._tree.static or self._told):
             attr = self._tree.attr(nodeid)
             keep_cache = self._signatures.unchanged(nodeid, attr)
+            if writes(flags):
+                self._signatures.forget(nodeid)
             if writes(flags) and permissions.privileges_lost(attr.mode):
                 backing_fd = None  # the kernel would not tell us to clear the bits
         handle = self._handles.add_file(FileSession(nodeid, file, flags))

@@ -51,14 +51,16 @@ def adopt_native(
     *,
     on_negotiated: Callable[[Negotiated], None] | None = None,
     ledger_fd: int | None = None,
+    requests_fd: int | None = None,
 ) -> NativeMount:
     """Take over the descriptor of a mount that another process made or served.
 
     `negotiated` is None where nobody answered INIT yet. `on_negotiated` is
     called before INIT is answered, so that whoever keeps the descriptor knows
     the values even when this process dies at that moment. `ledger_fd` is a
-    memfd in which backing ids of passthrough survive this process; keep it
-    with the descriptor. The mount closes `fd` at its end, not `ledger_fd`.
+    memfd in which backing ids of passthrough survive this process, `requests_fd`
+    one in which requests are noted that must not be done twice; keep both with
+    the descriptor. The mount closes `fd` at its end, not the memfds.
     """
     options = options or NativeOptions()
     session = Session.resume(
@@ -68,6 +70,7 @@ def adopt_native(
         options,
         on_negotiated=on_negotiated,
         ledger_fd=ledger_fd,
+        requests_fd=requests_fd,
     )
     return NativeMount(filesystem, target, options, session)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from zarrfs.errors import NotFoundError
 from zarrfs.frontends.native.folder_replies import FolderReplies
 from zarrfs.frontends.native.passthrough import BackingFiles
+from zarrfs.frontends.native.request_log import ONCE, Once, RequestLog
 from zarrfs.fuse_protocol import replies as build
 from zarrfs.fuse_protocol.flags import (
     OPEN_KILL_SUIDGID,
@@ -218,8 +219,12 @@ def routes(
     filesystem: FileSystem,
     policy: CachePolicy,
     backing: BackingFiles | None,
+    request_log: RequestLog | None = None,
 ) -> list[Route | None]:
-    """Return the table, indexed by opcode; None is answered ENOSYS."""
+    """Return the table, indexed by opcode; None is answered ENOSYS.
+
+    With a log, what must not be done twice is noted there.
+    """
     replies = Replies(policy.entry_timeout_s, policy.attr_timeout_s, policy.negative_timeout_s)
     own = Handlers(filesystem, policy, replies, backing)
     folders = FolderReplies(filesystem, policy)
@@ -267,7 +272,26 @@ def routes(
     table: list[Route | None] = [None] * OPCODE_LIMIT
     for opcode, handle in handlers.items():
         table[opcode] = _route(opcode, handle, replies, own)
+    if request_log is not None and not filesystem.read_only:
+        _do_once(table, Once(request_log, own.lookup, filesystem.read))
     return table
+
+
+def _do_once(table: list[Route | None], once: Once) -> None:
+    """Replace the handlers of what must not be done twice."""
+    for opcode in ONCE:
+        route = table[opcode]
+        if route is not None:
+            whole = _with_body(route)
+            table[opcode] = route._replace(handle=once.wrap(opcode, whole), build=None)
+
+
+def _with_body(route: Route) -> Callable[..., Any]:
+    """Return a handler that builds its reply's body itself."""
+    handle, build_body = route.handle, route.build
+    if build_body is None:
+        return handle
+    return lambda *arguments: build_body(handle(*arguments))
 
 
 def _unasked(filesystem: FileSystem, policy: CachePolicy) -> list[Opcode]:

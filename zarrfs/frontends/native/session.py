@@ -29,6 +29,7 @@ from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCo
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
+from zarrfs.frontends.native.request_log import RequestLog
 from zarrfs.frontends.native.routes import Route, UnansweredOpcodeError, routes
 from zarrfs.frontends.native.wishes import wishes_for
 from zarrfs.fuse_protocol import notifications, requests
@@ -76,6 +77,7 @@ class Session:
         negotiated: Negotiated | None = None,
         on_negotiated: Callable[[Negotiated], None] | None = None,
         ledger_fd: int | None = None,
+        requests_fd: int | None = None,
     ) -> None:
         self.fd = fd
         self.negotiated = negotiated
@@ -84,6 +86,7 @@ class Session:
         self._options = options
         self._on_negotiated = on_negotiated
         self._ledger_fd = ledger_fd
+        self._request_log = None if requests_fd is None else RequestLog(requests_fd)
         self._resumed = False
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
@@ -100,6 +103,7 @@ class Session:
         *,
         on_negotiated: Callable[[Negotiated], None] | None = None,
         ledger_fd: int | None = None,
+        requests_fd: int | None = None,
     ) -> Session:
         """Return a session that goes on where a killed one stopped.
 
@@ -112,6 +116,7 @@ class Session:
             negotiated=negotiated,
             on_negotiated=on_negotiated,
             ledger_fd=ledger_fd,
+            requests_fd=requests_fd,
         )
         session._resumed = True
         return session
@@ -154,13 +159,16 @@ class Session:
         self._notifier.stop()
         if self._backing is not None:
             self._backing.close()
+        if self._request_log is not None:
+            self._request_log.close()
 
     def _prepare(self, negotiated: Negotiated) -> None:
         for fallback in negotiated.fallbacks:
             logger.info("kernel without %s", fallback)
         if negotiated.has(InitFlags.PASSTHROUGH):
             self._backing = BackingFiles(self.fd, self._ledger_fd)
-        self._routes = routes(self._filesystem, self._filesystem.policy, self._backing)
+        policy = self._filesystem.policy
+        self._routes = routes(self._filesystem, policy, self._backing, self._request_log)
         self._notifier.start(can_expire=negotiated.has(InitFlags.HAS_EXPIRE_ONLY))
 
     def _ask_again(self) -> None:
