@@ -17,7 +17,6 @@ import atexit
 import contextlib
 import logging
 import os
-import weakref
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("zarrfs.live")
 _UNMOUNT_LIMIT_S = 60.0
-_mounts: weakref.WeakSet[LiveMount] = weakref.WeakSet()
+_mounts: set[LiveMount] = set()
+"""Those not yet seen to have ended; a mount lives on when its object is dropped."""
 
 
 class LiveMount:
@@ -56,15 +56,18 @@ class LiveMount:
 
         Raises: BusyError while files are open.
         """
-        if self._mount.wait(0):
+        if self.wait(0):
             return
         self._mount.unmount(lazy=lazy)
-        if not lazy and not self._mount.wait(_UNMOUNT_LIMIT_S):
+        if not lazy and not self.wait(_UNMOUNT_LIMIT_S):
             raise UnavailableError(self.target, "unmounted, but its threads do not end")
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until somebody has unmounted it; False when time ran out first."""
-        return self._mount.wait(timeout_s)
+        ended = self._mount.wait(timeout_s)
+        if ended:
+            _mounts.discard(self)
+        return ended
 
     def __enter__(self) -> Self:
         return self
