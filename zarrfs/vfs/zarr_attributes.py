@@ -28,9 +28,9 @@ PREFIX = b"user.zarr."
 class ZarrAttributes:
     """The virtual attributes of one tree."""
 
-    def __init__(self, tree: FileTree, nodes: ZarrNodes | None = None) -> None:
+    def __init__(self, tree: FileTree, nodes: ZarrNodes) -> None:
         self._tree = tree
-        self._nodes = nodes or ZarrNodes(tree)
+        self._nodes = nodes
 
     @staticmethod
     def owns(name: bytes) -> bool:

@@ -121,6 +121,10 @@ class ZarrNodes:
         """Forget what was known of the folder of a document that was written or removed."""
         self._known.pop(split_key(key)[0], None)
 
+    def clear(self) -> None:
+        """Forget everything: folders moved."""
+        self._known.clear()
+
     def _look(self, prefix: str, known: _Known | None) -> tuple[_Signature, ZarrNode | None]:
         """Find a folder's document, and parse it unless it is the one that is known."""
         try:
