@@ -41,16 +41,18 @@ class Archive:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         save_index: bool = True,
         index_folder: str | None = None,
+        size_bytes: int | None = None,
     ) -> Archive:
         """Open the archive at a path.
 
         `save_index` lets the index of a large archive be kept in the user's
-        cache folder (or in `index_folder`), and used from there.
+        cache folder (or in `index_folder`), and used from there. With
+        `size_bytes` the archive ends there, whatever was appended since.
 
         Raises: PathNotFoundError, WrongKindError, DeniedError, CorruptError,
         UnsupportedError.
         """
-        file = ArchiveFile(path)
+        file = ArchiveFile(path, size_bytes)
         try:
             end = locate(file.fd, file.size_bytes, path)
             saved = _read_index(file, end, IndexCache(index_folder) if save_index else None)

@@ -29,27 +29,33 @@ _REMEDY: Final = "mount or open the archive again"
 
 
 class ArchiveFile:
-    """An archive's file, open for reading."""
+    """An archive's file, open for reading.
 
-    def __init__(self, path: str) -> None:
+    With `size_bytes`, only so much of its beginning counts: what follows was
+    appended by commits.
+    """
+
+    def __init__(self, path: str, size_bytes: int | None = None) -> None:
         self.path = path
         self.fd = _open(path)
         try:
             self.status = os.fstat(self.fd)
             if not stat.S_ISREG(self.status.st_mode):
                 raise WrongKindError(path, "not a regular file")
+            self.size_bytes = self.status.st_size if size_bytes is None else size_bytes
+            if self.size_bytes > self.status.st_size:
+                raise CorruptError(path, "the archive was cut off")
             self._map = self._mapping()
         except BaseException:
             os.close(self.fd)
             raise
-        self.size_bytes = self.status.st_size
         self.view = memoryview(self._map)
         self._closed = False
 
     def _mapping(self) -> mmap.mmap | bytes:
-        if not self.status.st_size:
+        if not self.size_bytes:
             return b""
-        return mmap.mmap(self.fd, self.status.st_size, prot=mmap.PROT_READ)
+        return mmap.mmap(self.fd, self.size_bytes, prot=mmap.PROT_READ)
 
     def read(self, start: int, size: int) -> bytes:
         """Copy bytes. Raises: CorruptError when they are no longer there."""
