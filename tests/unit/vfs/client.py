@@ -79,7 +79,7 @@ class Client:
         with self.opened(path, flags | os.O_WRONLY) as (nodeid, handle):
             self.vfs.write(self.caller, nodeid, handle, 0, data)
 
-    def list(self, path: str = "") -> list[str]:
+    def names(self, path: str = "") -> list[str]:
         with self.node(path) as nodeid:
             handle = self.vfs.opendir(self.caller, nodeid).handle
             listed = self.vfs.readdir(self.caller, nodeid, handle, 0, plus=False)

@@ -127,7 +127,7 @@ def test_strict_refuses_in_place_writes_and_keeps_what_was_there(
         client.write(path, data)
     after = client.read(path) if client.exists(path) else None
     assert after == before
-    assert (path.rpartition("/")[2] in client.list("a" if "/" in path else "")) == bool(before)
+    assert (path.rpartition("/")[2] in client.names("a" if "/" in path else "")) == bool(before)
 
 
 @pytest.mark.parametrize(("path", "data"), BAD)
@@ -151,7 +151,7 @@ def test_strict_lets_right_content_through(made: Made) -> None:
     client.write("a/0.9", b"outside the grid, so no chunk")
     assert client.read("a/0.0") == client.read("a/0.1") == CHUNK
     assert client.stat("a/0.0").size == 16
-    assert client.list("a") == [".zarray", "0.0", "0.1", "0.9", "notes.txt"]
+    assert client.names("a") == [".zarray", "0.0", "0.1", "0.9", "notes.txt"]
 
 
 def test_strict_judges_when_the_file_is_complete_not_before(made: Made) -> None:
@@ -200,14 +200,16 @@ def test_strict_refusal_is_told_to_the_kernel(made: Made) -> None:
 def test_strict_readers_see_the_old_content_after_a_refusal(made: Made) -> None:
     client = with_array(made(Validate.STRICT))
     client.write("a/0.0", CHUNK)
-    with client.opened("a/0.0") as (nodeid, handle):
-        with client.opened("a/0.0", os.O_WRONLY | os.O_TRUNC) as (_, writing):
-            client.vfs.write(client.caller, nodeid, writing, 0, b"new")
-            assert bytes(client.vfs.read(client.caller, nodeid, handle, 0, 99)) == b"new"
-            with pytest.raises(InvalidArgumentError):
-                client.vfs.flush(client.caller, nodeid, writing)
-            assert bytes(client.vfs.read(client.caller, nodeid, handle, 0, 99)) == CHUNK
-            client.vfs.write(client.caller, nodeid, writing, 0, CHUNK[::-1])
+    with (
+        client.opened("a/0.0") as (nodeid, handle),
+        client.opened("a/0.0", os.O_WRONLY | os.O_TRUNC) as (_, writing),
+    ):
+        client.vfs.write(client.caller, nodeid, writing, 0, b"new")
+        assert bytes(client.vfs.read(client.caller, nodeid, handle, 0, 99)) == b"new"
+        with pytest.raises(InvalidArgumentError):
+            client.vfs.flush(client.caller, nodeid, writing)
+        assert bytes(client.vfs.read(client.caller, nodeid, handle, 0, 99)) == CHUNK
+        client.vfs.write(client.caller, nodeid, writing, 0, CHUNK[::-1])
     assert client.read("a/0.0") == CHUNK[::-1]
 
 
