@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "unmount": Subcommand("unmount", "unmount", "Unmount, and wait until all is written."),
     "info": Subcommand("info", "info", "Show the hierarchy: arrays, chunks, sizes."),
     "verify": Subcommand("verify", "verify", "Check every document and every chunk."),
+    "pack": Subcommand("pack", "pack", "Copy a store into a new archive or folder."),
     "status": Subcommand("status", "status", "Show every mount: its state and what it does."),
     "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "serve": Subcommand("serve", "serve", "Keep all mounts of a configuration file up."),
