@@ -149,36 +149,38 @@ def describe(name: str) -> BackendDescription:
     """Raises: UnknownBackendError; UnsupportedError when its import fails."""
     name = canonical_name(name)
     factory = get(name)
-    with _lock:
-        origin: BackendOrigin = (
-            "registered"
-            if name in _registered
-            else "built-in"
-            if name in _BUILT_IN
-            else "entry point"
-        )
     owner = factory if isinstance(factory, type) else type(factory)
     return BackendDescription(
         name=name,
-        origin=origin,
+        origin=_origin(name),
         aliases=tuple(alias for alias, real in _ALIASES.items() if real == name),
         target=f"{owner.__module__}:{owner.__qualname__}",
         summary=(factory.__doc__ or "").strip().partition("\n")[0],
     )
 
 
+def _origin(name: str) -> BackendOrigin:
+    with _lock:
+        if name in _registered:
+            return "registered"
+    return "built-in" if name in _BUILT_IN else "entry point"
+
+
 def infer(path: str) -> str:
     """Return the name of the backend that recognises a path.
 
-    What this program registered is asked first, then zip and directory, and
-    other packages last: looking for their entry points costs more than all the
-    rest, and a folder or a zip archive must not wait for it.
+    What this program registered is asked first, then directory and zip (whose
+    import a folder need not wait for), and other packages last: looking for
+    their entry points costs more than all the rest.
 
     Raises: PathNotFoundError; UnsupportedError when none does.
     """
     for name in _by_speciality():
-        if get(name).recognises(path):
-            return name
+        try:
+            if get(name).recognises(path):
+                return name
+        except UnsupportedError:  # another package is broken: that is not this path's fault
+            continue
     if not os.path.lexists(path):
         raise PathNotFoundError(path)
     raise UnsupportedError(
@@ -190,7 +192,7 @@ def _by_speciality() -> Iterator[str]:
     with _lock:
         registered = sorted(_registered)
     yield from registered
-    yield from (name for name in ("zip", "directory", "memory") if name not in registered)
+    yield from (name for name in ("directory", "zip") if name not in registered)
     yield from (name for name in sorted(_entry_points()) if name not in _BUILT_IN)
 
 

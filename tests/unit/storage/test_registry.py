@@ -128,6 +128,9 @@ def test_another_package_adds_a_backend(tmp_path: Path, monkeypatch: pytest.Monk
     assert registry.get("memory") is not OtherBackend
     with pytest.raises(UnsupportedError, match="no_such_package"):
         registry.get("broken")
+    assert registry.infer("dict:anything") == "dict"
+    with pytest.raises(PathNotFoundError):
+        registry.infer(str(tmp_path / "absent"))
     monkeypatch.undo()
     importlib.invalidate_caches()
 
