@@ -53,6 +53,8 @@ class FlatArray:
     """An array's values as bytes.
 
     `dtype` is that of the values shown; a chunk's are converted on the way.
+    `fill` stands where no chunk was written: one value, or one for each place
+    along the last axis.
     """
 
     def __init__(
@@ -139,7 +141,8 @@ class FlatArray:
             try:
                 out[tuple(target)] = self.chunks.array(index)[tuple(source)]
             except NotFoundError:
-                out[tuple(target)] = self.fill
+                whole = np.ndim(self.fill) == 0
+                out[tuple(target)] = self.fill if whole else self.fill[source[-1]]
 
     def _ahead_window(self) -> int:
         """At least the next row of chunks: its first byte needs them all."""

@@ -85,7 +85,7 @@ def as_numbers(dtype: NumpyDType) -> Numbers:
 def _time_attributes(dtype: NumpyDType) -> dict[str, str]:
     unit, factor = np.datetime_data(dtype)
     if factor != 1 or unit not in _UNITS:
-        return {"dtype": dtype.str}  # CF has no such unit: say what the numbers count
+        return {"zarr_dtype": dtype.str}  # CF has no such unit: say what the numbers count
     if dtype.kind == "m":
         return {"units": _UNITS[unit]}
     return {
