@@ -22,6 +22,7 @@ import stat
 import time
 from dataclasses import dataclass
 from hashlib import blake2b
+from struct import Struct
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +40,8 @@ LIMIT_BYTES: Final = 1 << 30
 """Of all saved indexes; those not used for longest go first."""
 
 _MAGIC: Final = b"zarrfs index 1\n"
+_HEADER: Final = Struct("<2Q")
+"""Size and CRC-32 of the JSON that follows."""
 _SUFFIX: Final = ".index"
 _WINDOW_BYTES: Final = 4 << 20
 _STALE_TEMPORARY_S: Final = 3600
@@ -168,7 +171,7 @@ def _write(path: str, identity: dict[str, Any], saved: Saved) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
         with open(temporary, "xb") as out:
-            out.write(_MAGIC + b"%16d\n" % len(header) + header)
+            out.write(_MAGIC + _HEADER.pack(len(header), crc32(header, 0)) + header)
             out.write(b" " * (-out.tell() % 8))
             for part in parts.values():
                 out.write(memoryview(part))
@@ -184,11 +187,15 @@ def _read(path: str, identity: dict[str, Any]) -> Saved | None:
     """Raises: what goes wrong with a file of any content."""
     with open(path, "rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
-    header_start = len(_MAGIC) + 17
-    if bytes(data[: len(_MAGIC)]) != _MAGIC:
+    header_start = len(_MAGIC) + _HEADER.size
+    if len(data) < header_start or bytes(data[: len(_MAGIC)]) != _MAGIC:
         raise ValueError("it is of another version")
-    header_stop = header_start + int(bytes(data[len(_MAGIC) : header_start]))
-    header = json.loads(bytes(data[header_start:header_stop]))
+    header_size, header_checksum = _HEADER.unpack_from(data, len(_MAGIC))
+    header_stop = header_start + header_size
+    header_bytes = bytes(data[header_start:header_stop])
+    if crc32(header_bytes, 0) != header_checksum:
+        raise ValueError("it is damaged")
+    header = json.loads(header_bytes)
     if header["archive"] != identity:
         return None
     payload = data[header_stop + -header_stop % 8 :]

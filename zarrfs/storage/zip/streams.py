@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from zarrfs.errors import CorruptError
+from zarrfs.errors import CorruptError, UnsupportedError
 from zarrfs.storage.zip import decoders
 from zarrfs.storage.zip.archive_file import ArchiveFile
 from zarrfs.storage.zip.checksums import crc32
@@ -97,6 +97,8 @@ class EntryStream:
         head = self._file.read(entry.start, min(entry.csize, _INPUT_BYTES))
         try:
             stream, rest = decoders.open_stream(entry.method, head, entry.usize)
+        except decoders.UnavailableDecoderError as error:
+            raise UnsupportedError(entry.name, str(error)) from error
         except decoders.DecodeError as error:
             raise self._corrupt(str(error)) from error
         return _State(stream, bytes(rest), len(head), 0, 0)

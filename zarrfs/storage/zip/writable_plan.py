@@ -18,10 +18,10 @@ from zarrfs.storage.inodes.extents import IN_BASE, Extent
 from zarrfs.storage.inodes.node import HIDDEN, Node
 from zarrfs.storage.inodes.records import Settled
 from zarrfs.storage.inodes.state import TreeState
-from zarrfs.storage.tree import ROOT, Attr, NodeId
+from zarrfs.storage.tree import ROOT, Attr, NodeId, Owner
+from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.attributes import DEFAULT_FOLDER
 from zarrfs.storage.zip.index import NO_ENTRY
-from zarrfs.storage.zip.writable_base import ArchiveBase
 from zarrfs.zarr_format.keys import is_temporary_name
 
 _KEPT_TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
@@ -63,6 +63,8 @@ class Planned(NamedTuple):
     """With a slash at the end for a folder."""
     mode: int
     mtime_ns: int
+    owner: tuple[int, int] | None
+    """uid and gid, where they are not the archive's owner's."""
     source: Source
 
 
@@ -77,18 +79,20 @@ class Plan:
         return not self.entries and not self.dropped_rows
 
 
-def plan_commit(state: TreeState) -> Plan:
-    """Compare a tree with its base."""
-    planner = _Planner(state)
+def plan_commit(state: TreeState, archive: Archive | None, owner: Owner) -> Plan:
+    """Compare a tree with the archive beneath it, if there is one."""
+    planner = _Planner(state, archive, owner)
     planner.run()
     return planner.plan
 
 
 class _Planner:
-    def __init__(self, state: TreeState) -> None:
+    def __init__(self, state: TreeState, archive: Archive | None, owner: Owner) -> None:
         self.plan = Plan()
+        self._owner = (owner.uid, owner.gid)
         self._state = state
-        self._base = state.base if isinstance(state.base, ArchiveBase) else None
+        self._base = state.base
+        self._own_entry = archive.index.views["entry"] if archive else None
         self._stays: dict[int, bool] = {ROOT: True}
 
     def run(self) -> None:
@@ -132,7 +136,7 @@ class _Planner:
             self._compare_folder(node, before, row)
             return
         same_content = self._is_whole_base(node) or not node.is_file
-        if same_content and (node.mode, node.mtime_ns) == (before.mode, before.mtime_ns):
+        if same_content and _shown_attributes(node.attr()) == _shown_attributes(before):
             return
         self._drop(node.nodeid)
         path = self._path(node.nodeid)[:-1]
@@ -142,11 +146,10 @@ class _Planner:
 
     def _compare_folder(self, node: Node, before: Attr, row: int) -> None:
         """A folder has an entry if it had one, is empty, or has a mode of its own."""
-        assert self._base is not None
-        if self._base.archive.index.views["entry"][row] == NO_ENTRY:
+        if self._own_entry is None or self._own_entry[row] == NO_ENTRY:
             if self._needs_entry(node.nodeid, node.mode):
                 self._add_folder(node.nodeid, self._path(node.nodeid))
-        elif (node.mode, node.mtime_ns) != (before.mode, before.mtime_ns):
+        elif _shown_attributes(node.attr()) != _shown_attributes(before):
             self._drop(node.nodeid)
             self._plan(node, self._path(node.nodeid), SameEntry(row))
 
@@ -187,12 +190,8 @@ class _Planner:
     def _add_folder(self, nodeid: int, path: bytes) -> None:
         node = self._state.nodes.get(nodeid)
         attr = self._state.entry(nodeid).attr
-        source: Source | None = None
-        if node is not None and node.settled:
-            source = node.settled.get(path)
-        self.plan.entries.append(
-            Planned(nodeid, path, attr.mode, attr.mtime_ns, source or Plain(b""))
-        )
+        settled = node.settled.get(path) if node is not None and node.settled else None
+        self._append(nodeid, path, attr, attr.mtime_ns, settled or Plain(b""))
 
     def _add_file(self, nodeid: int, path: bytes) -> None:
         attr = self._state.entry(nodeid).attr
@@ -200,8 +199,7 @@ class _Planner:
             return
         node = self._state.nodes.get(nodeid)
         if node is None:
-            packed = Packed(nodeid - 1)
-            self.plan.entries.append(Planned(nodeid, path, attr.mode, attr.mtime_ns, packed))
+            self._append(nodeid, path, attr, attr.mtime_ns, Packed(nodeid - 1))
             return
         source = self._source_of(node, path)
         if source is not None:
@@ -211,7 +209,12 @@ class _Planner:
         # A file that is being written keeps the time of what is published of it.
         written = node.is_file and node.unpublished
         mtime_ns = node.published_mtime_ns if written else node.mtime_ns
-        self.plan.entries.append(Planned(node.nodeid, path, node.mode, mtime_ns, source))
+        self._append(node.nodeid, path, node.attr(), mtime_ns, source)
+
+    def _append(self, nodeid: int, path: bytes, attr: Attr, mtime_ns: int, source: Source) -> None:
+        owner = (attr.uid, attr.gid)
+        named = owner if owner != self._owner else None
+        self.plan.entries.append(Planned(nodeid, path, attr.mode, mtime_ns, named, source))
 
     def _is_whole_base(self, node: Node) -> bool:
         """Whether what is published of a file is what the base holds of it."""
@@ -249,3 +252,8 @@ def _is_left_out(name: bytes, mode: int) -> bool:
     if stat.S_IFMT(mode) not in _KEPT_TYPES:
         return True
     return not stat.S_ISDIR(mode) and is_temporary_name(name.decode("utf-8", "surrogateescape"))
+
+
+def _shown_attributes(attr: Attr) -> tuple[int, ...]:
+    """Return what an entry keeps of a node's attributes."""
+    return attr.mode, attr.uid, attr.gid, attr.mtime_ns

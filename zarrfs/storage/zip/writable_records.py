@@ -3,7 +3,7 @@
 Entries are stored (method 0) unless their compressed bytes were copied from
 elsewhere in the archive. Pure; any thread. Specification: PKWARE APPNOTE.TXT
 4.3.7, 4.3.12, 4.3.14 to 4.3.16, 4.5.3 (ZIP64), 4.5.5 (NTFS); the extended
-timestamp as in Info-ZIP's "proginfo/extrafld.txt".
+timestamp and the owner as in Info-ZIP's "proginfo/extrafld.txt".
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _FILETIME_1970: Final = 116_444_736_000_000_000
 _FIELD = Struct("<HH")
 _TIMESTAMP = Struct("<HHBi")
 _NTFS = Struct("<HHIHH3Q")
-_TIME_FIELDS: Final = (Extra.TIMESTAMP, Extra.NTFS)
+_OWNER = Struct("<HHBBIBI")
+_OWNER_FIELD: Final = 0x7875
+_ATTRIBUTE_FIELDS: Final = (Extra.TIMESTAMP, Extra.NTFS, _OWNER_FIELD)
 
 
 class EntryRecord(NamedTuple):
@@ -55,12 +57,14 @@ class EntryRecord(NamedTuple):
     usize: int
     offset: int
     """Of its local header, from the archive's beginning."""
+    owner: tuple[int, int] | None = None
+    """uid and gid, where they are not those of the archive's owner."""
 
 
 def local_header(entry: EntryRecord) -> bytes:
     """4.3.7; its size depends on nothing but the path and the sizes."""
     wide = entry.usize >= MAX_32 or entry.csize >= MAX_32
-    extra = _timestamp(entry.mtime_ns)
+    extra = _timestamp(entry.mtime_ns) + _owner(entry.owner)
     if wide:
         extra = _FIELD.pack(Extra.ZIP64, 16) + _u64(entry.usize, entry.csize) + extra
     clock, date = dos_time(entry.mtime_ns)
@@ -86,7 +90,7 @@ def local_header(entry: EntryRecord) -> bytes:
 def central_record(entry: EntryRecord) -> bytes:
     """4.3.12."""
     zip64 = [value for value in (entry.usize, entry.csize, entry.offset) if value >= MAX_32]
-    extra = time_fields(entry.mtime_ns)
+    extra = time_fields(entry.mtime_ns) + _owner(entry.owner)
     if zip64:
         extra = _FIELD.pack(Extra.ZIP64, 8 * len(zip64)) + _u64(*zip64) + extra
     needed = _NEEDED_ZIP64 if zip64 else _NEEDED
@@ -117,13 +121,13 @@ def central_record(entry: EntryRecord) -> bytes:
     )
 
 
-def with_attributes(raw: bytes, mode: int, mtime_ns: int) -> bytes:
-    """Return a directory record as it was, but for mode and mtime."""
+def with_attributes(raw: bytes, mode: int, mtime_ns: int, owner: tuple[int, int] | None) -> bytes:
+    """Return a directory record as it was, but for mode, mtime and owner."""
     fields = list(CENTRAL.unpack_from(raw))
     name_size, extra_size = fields[11], fields[12]
     name_end = CENTRAL.size + name_size
     extra_end = name_end + extra_size
-    extra = time_fields(mtime_ns) + _without_times(raw[name_end:extra_end])
+    extra = time_fields(mtime_ns) + _owner(owner) + _without_attributes(raw[name_end:extra_end])
     fields[2] = Host.UNIX
     fields[6], fields[7] = dos_time(mtime_ns)
     fields[12] = len(extra)
@@ -131,13 +135,13 @@ def with_attributes(raw: bytes, mode: int, mtime_ns: int) -> bytes:
     return CENTRAL.pack(*fields) + raw[CENTRAL.size : name_end] + extra + raw[extra_end:]
 
 
-def _without_times(extra: bytes) -> bytes:
+def _without_attributes(extra: bytes) -> bytes:
     kept = b""
     position = 0
     while position + _FIELD.size <= len(extra):
         identifier, size = _FIELD.unpack_from(extra, position)
         end = position + _FIELD.size + size
-        if identifier not in _TIME_FIELDS:
+        if identifier not in _ATTRIBUTE_FIELDS:
             kept += extra[position:end]
         position = end
     return kept
@@ -197,6 +201,14 @@ def _timestamp(mtime_ns: int) -> bytes:
     if not -(1 << 31) <= seconds < 1 << 31:
         return b""
     return _TIMESTAMP.pack(Extra.TIMESTAMP, 5, 1, seconds)
+
+
+def _owner(owner: tuple[int, int] | None) -> bytes:
+    """Info-ZIP's "ux" field, which `unzip -X` restores."""
+    if owner is None:
+        return b""
+    uid, gid = owner
+    return _OWNER.pack(_OWNER_FIELD, 11, 1, 4, uid, 4, gid)
 
 
 def dos_time(mtime_ns: int) -> tuple[int, int]:

@@ -139,7 +139,7 @@ def _central(entry: RawEntry, offset: int) -> bytes:
 
 def deflated(name: bytes, content: bytes, **fields: object) -> RawEntry:
     """An entry whose content is deflated."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     data = packer.compress(content) + packer.flush()
     entry = RawEntry(name, data, method=8, usize=len(content), crc=zlib.crc32(content))
     for field_name, value in fields.items():

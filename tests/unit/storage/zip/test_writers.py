@@ -14,6 +14,7 @@ from typing import IO
 from zlib import crc32
 
 import pytest
+from typing_extensions import Buffer
 
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
 from zarrfs.storage.backend import Key
@@ -106,8 +107,8 @@ class Unseekable(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        return self.target.write(data)  # type: ignore[arg-type]  # any buffer
+    def write(self, data: Buffer, /) -> int:
+        return self.target.write(data)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -116,7 +117,7 @@ def test_zipfile(tmp_path: Path, method: int, streamed: bool) -> None:
     path = tmp_path / "a.zip"
     with open(path, "wb") as file:
         target = Unseekable(file) if streamed else file
-        with zipfile.ZipFile(target, "w", method) as archive:  # type: ignore[arg-type]  # as above
+        with zipfile.ZipFile(target, "w", method) as archive:
             for name, content in FILES.items():
                 archive.writestr(name, content)
     assert content_of(path) == FILES
