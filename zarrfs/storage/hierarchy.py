@@ -99,6 +99,8 @@ class Hierarchy:
         self._lock = threading.Lock()
         self._nodes: dict[str, _Remembered] = {}
         """Guarded by: `_lock` for writing; single reads need no lock."""
+        self._no_nodes: set[str] = set()
+        """Paths of a static backend that are no nodes. Guarded by: as `_nodes`."""
 
     def node(self, path: str) -> Node:
         """Return the node at a path (no leading or trailing slash; `""` is the root).
@@ -106,8 +108,11 @@ class Hierarchy:
         Raises: MetadataNotFoundError, InvalidMetadataError.
         """
         remembered = self._nodes.get(path)
-        if remembered is not None and self._static:
-            return remembered.node
+        if self._static:
+            if remembered is not None:
+                return remembered.node
+            if path in self._no_nodes:
+                raise MetadataNotFoundError(self._subject(path))
         name, stat = self._document(path)
         if (
             remembered is not None
@@ -159,19 +164,18 @@ class Hierarchy:
         prefix, name = split_key(key)
         if name in DOCUMENT_NAMES:
             return Located("metadata", self._node_or_none(prefix))
-        own = self._node_or_none(key)
-        if own is not None:
-            return Located("array" if own.kind is NodeKind.ARRAY else "group", own)
-        is_key = self._is_key(key)
-        if is_key and is_temporary_name(name):
+        if not self._is_key(key):
+            node = self._node_or_none(key)
+            if node is not None:
+                return Located("array" if node.kind is NodeKind.ARRAY else "group", node)
+            return Located("folder", self._owner(prefix) if key else None)
+        if is_temporary_name(name):
             return Located("temporary", None)
-        owner = self._owner(prefix) if key else None
-        if not is_key:
-            return Located("folder", owner)
-        index = None
+        owner = self._owner(prefix)
+        chunk = None
         if owner is not None and owner.layout is not None:
-            index = owner.layout.chunk_index(key[len(owner.path) :].lstrip("/"))
-        return Located("other" if index is None else "chunk", owner, index)
+            chunk = owner.layout.chunk_index(key[len(owner.path) :].lstrip("/"))
+        return Located("other" if chunk is None else "chunk", owner, chunk)
 
     def _owner(self, prefix: str) -> Node | None:
         """Return the node at a prefix or nearest above it."""
@@ -194,6 +198,8 @@ class Hierarchy:
                 return name, self._backend.stat(Key(join_key(path, name)))
             except KeyNotFoundError:
                 continue
+        if self._static:
+            self._remember_no_node(path)
         raise MetadataNotFoundError(self._subject(path))
 
     def _broken(self, path: str, error: ZarrfsError) -> BrokenNode:
@@ -228,6 +234,12 @@ class Hierarchy:
             if len(self._nodes) >= _REMEMBERED_NODES:
                 self._nodes.clear()
             self._nodes[path] = remembered
+
+    def _remember_no_node(self, path: str) -> None:
+        with self._lock:
+            if len(self._no_nodes) >= _REMEMBERED_NODES:
+                self._no_nodes.clear()
+            self._no_nodes.add(path)
 
     def _folders(self, path: str) -> Iterator[str]:
         for child in self._backend.list_dir(Key(path)):
