@@ -75,6 +75,8 @@ CLIENTS = {
 }
 READERS = ("zarr3", "zarr2", "tensorstore", "gdal", "netcdf", "zarrita", "z5py")
 WRITERS = ("zarr3", "zarr2", "tensorstore", "gdal", "netcdf", "zarrita", "z5py", "acquire")
+REREADERS = ("zarr3", "tensorstore", "zarr2")
+"""Who reads back what another has written; the first that is not the writer."""
 
 
 @cache

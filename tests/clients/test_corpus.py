@@ -14,7 +14,7 @@ READABLE_AT_LEAST = {
     "zarr2": 90,
     "tensorstore": 120,
     "gdal": 60,
-    "netcdf": 40,
+    "netcdf": 25,
     "zarrita": 100,
     "z5py": 40,
 }

@@ -2,12 +2,13 @@
 
 usage: zarr3_client.py make|change ROOT
        zarr3_client.py digest ROOT ARRAY...
-       zarr3_client.py xarray ROOT       digests of a store's variables, through xarray
+       zarr3_client.py xarray ROOT...    digests of their variables, through xarray
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from typing import Any
@@ -61,7 +62,19 @@ def make(root: str) -> None:
     make_v2(zarr.open_group(f"{root}/v2", mode="w", zarr_format=2))
     zarr.consolidate_metadata(f"{root}/v3")
     zarr.consolidate_metadata(f"{root}/v2")
+    make_dataset(root)
     zarr.open_group(f"{root}/v3-bare", mode="w", zarr_format=3).attrs["why"] = "no arrays"
+
+
+def make_dataset(root: str) -> None:
+    """What xarray writes: named dimensions, a coordinate, scaled and dated variables."""
+    import xarray
+
+    days = np.arange(4).astype("M8[D]").astype("M8[ns]")
+    field = (("time", "x"), values.sample("f4", (4, 6)))
+    dataset = xarray.Dataset({"t": field, "n": ("x", np.arange(6))}, {"time": days})
+    for zarr_format in (2, 3):
+        dataset.to_zarr(f"{root}/xarray/v{zarr_format}", zarr_format=zarr_format)
 
 
 def make_v2(group: Any) -> None:
@@ -156,11 +169,14 @@ def change(root: str) -> None:
     shards[5:7, 2:9] = 77
 
 
-def through_xarray(root: str) -> None:
+def through_xarray(roots: list[str]) -> None:
     import xarray
 
-    with xarray.open_zarr(root, chunks=None, decode_cf=False) as dataset:
-        found = {name: values.digest(dataset[name].values) for name in dataset.variables}
+    found = {}
+    for root in roots:
+        with xarray.open_zarr(root, chunks=None, decode_cf=False) as dataset:
+            for name in dataset.variables:
+                found[f"{os.path.basename(root)}/{name}"] = values.digest(dataset[name].values)
     json.dump(found, sys.stdout)
 
 
@@ -169,8 +185,10 @@ def main() -> None:
     command, root, *paths = sys.argv[1:]
     if command == "digest":
         values.report(paths, lambda path: zarr.open_array(root, path=path, mode="r")[...])
+    elif command == "xarray":
+        through_xarray([root, *paths])
     else:
-        {"make": make, "change": change, "xarray": through_xarray}[command](root)
+        {"make": make, "change": change}[command](root)
 
 
 if __name__ == "__main__":
