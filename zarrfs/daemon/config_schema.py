@@ -81,6 +81,9 @@ class _Settings(_Section):
     idle_timeout: Duration | None = Field(
         None, description="Stop the worker of a mount that nobody used for so long."
     )
+    hang_timeout: Duration = Field(
+        30.0, gt=0, description="Replace a worker that gives no sign of life for so long."
+    )
     required: bool = Field(False, description="End the service when this mount fails.")
     mkdir: bool = Field(False, description="Create the target folder.")
     nonempty: bool = Field(False, description="Mount over a folder that has files in it.")

@@ -44,6 +44,8 @@ class MountSpec:
     """A service ends when this mount fails."""
     mkdir: bool = False
     """Make the target's folder."""
+    hang_timeout_s: float = 30.0
+    """A worker that is silent for so long is replaced."""
     views: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Several views at once: each in a subfolder of this name."""
 

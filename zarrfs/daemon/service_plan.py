@@ -128,6 +128,7 @@ def _spec_of(mount: Mount) -> MountSpec:
         name=mount.name,
         required=mount.required,
         mkdir=mount.mkdir,
+        hang_timeout_s=mount.hang_timeout,
         views=tuple((name, tuple(views)) for name, views in (mount.views or {}).items()),
     )
 

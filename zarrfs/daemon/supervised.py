@@ -45,7 +45,6 @@ from zarrfs.daemon.kept import FUSE, Kept
 from zarrfs.daemon.restarts import RestartHistory
 from zarrfs.errors import ZarrfsError
 
-HEARTBEAT_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 60.0
 OPEN_FILES_GRACE_S: Final = 2.0
 _STACKS_GRACE_S: Final = 1.0
@@ -74,6 +73,8 @@ class Spec(Protocol):
     def required(self) -> bool: ...
     @property
     def idle_timeout_s(self) -> float | None: ...
+    @property
+    def hang_timeout_s(self) -> float: ...
     def to_json(self) -> dict[str, Any]: ...
 
 
@@ -133,7 +134,7 @@ class SupervisedMount:
         if self.kept.fuse is not None:
             self._serve(self.kept.fuse)
         self._last_beat_s = self._last_used_s = now_s
-        self.due_s = now_s + HEARTBEAT_LIMIT_S
+        self.due_s = now_s + self.spec.hang_timeout_s
 
     def stop(self, now_s: float, *, handover: bool = False) -> None:
         """Write out, unmount and end; with `handover` leave the mount for a successor."""
@@ -232,18 +233,18 @@ class SupervisedMount:
             self._press_on(now_s)
         elif self.pid is None:
             self.start(now_s)
-        elif now_s - self._last_beat_s >= HEARTBEAT_LIMIT_S + _STACKS_GRACE_S:
+        elif now_s - self._last_beat_s >= self.spec.hang_timeout_s + _STACKS_GRACE_S:
             self._kill()
-            self.due_s = now_s + HEARTBEAT_LIMIT_S
-        elif now_s - self._last_beat_s >= HEARTBEAT_LIMIT_S:
+            self.due_s = now_s + self.spec.hang_timeout_s
+        elif now_s - self._last_beat_s >= self.spec.hang_timeout_s:
             self._log.error(
                 "worker %s was silent for %.0f s; its stacks follow, then it is replaced",
                 *(self.pid, now_s - self._last_beat_s),
             )
             self._signal(signal.SIGQUIT)
-            self.due_s = self._last_beat_s + HEARTBEAT_LIMIT_S + _STACKS_GRACE_S
+            self.due_s = self._last_beat_s + self.spec.hang_timeout_s + _STACKS_GRACE_S
         else:
-            self.due_s = self._last_beat_s + HEARTBEAT_LIMIT_S
+            self.due_s = self._last_beat_s + self.spec.hang_timeout_s
 
     @property
     def alive(self) -> bool:

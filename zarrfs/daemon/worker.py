@@ -51,8 +51,8 @@ from zarrfs.errors import ZarrfsError
 if TYPE_CHECKING:
     from zarrfs.fuse_protocol.negotiation import Negotiated as NegotiatedValues
 
-BEAT_S: Final = 5.0
-"""How often a worker says that it is well."""
+_BEAT_S: Final = 5.0
+"""How often a worker says that it is well, at least."""
 
 
 def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> int:
@@ -76,7 +76,7 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
         return 3
     channel.send(Serving())
     log.info("serving %s", spec.target)
-    return _Service(opened, mount, channel, log).run()
+    return _Service(opened, mount, channel, log, beat_s=min(_BEAT_S, spec.hang_timeout_s / 3)).run()
 
 
 def _mount(
@@ -109,8 +109,15 @@ class _Service:
     """A mount that answers, and the messages about it."""
 
     def __init__(
-        self, opened: OpenFileSystem, mount: Mount, channel: Channel, log: logging.Logger
+        self,
+        opened: OpenFileSystem,
+        mount: Mount,
+        channel: Channel,
+        log: logging.Logger,
+        *,
+        beat_s: float,
     ) -> None:
+        self._beat_s = beat_s
         self._opened = opened
         self._mount = mount
         self._channel = channel
@@ -127,7 +134,7 @@ class _Service:
         poll.register(self._channel, select.POLLIN)
         poll.register(self._gone, select.POLLIN)
         while True:
-            ready = {descriptor for descriptor, _ in poll.poll(BEAT_S * 1000)}
+            ready = {descriptor for descriptor, _ in poll.poll(self._beat_s * 1000)}
             if self._gone in ready:
                 return self._end(unmounted=True)
             if self._channel.fileno() not in ready:

@@ -1,0 +1,214 @@
+"""`zarrfs serve`: reloads, failures, idle mounts, hung workers, the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.commands import zarrfs
+from tests.mount_table import fuse_mounts_below
+from tests.service import ServiceRun, running, wait_for
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def archive(path: Path, content: str = "content") -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("file", content)
+    return path
+
+
+def config(*rows: str, head: str = "") -> str:
+    return head + "mounts:\n" + "".join(f"  - {{{row}}}\n" for row in rows)
+
+
+A = "name: a, source: a.zip, target: a, mkdir: true"
+B = "name: b, source: b.zip, target: b, mkdir: true"
+M = "name: m, source: 'memory:', target: m, mode: rw, mkdir: true"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    archive(tmp_path / "a.zip", "a")
+    archive(tmp_path / "b.zip", "b")
+    return tmp_path
+
+
+def is_mounted(target: Path) -> bool:
+    return any(mount.target == target for mount in fuse_mounts_below(target.parent))
+
+
+def test_serves_until_told_to_end(folder: Path) -> None:
+    with running(folder, config(A, B, M)) as service:
+        service.wait_until_serving("a", "b", "m")
+        assert (folder / "a/file").read_text() == "a"
+        assert (folder / "b/file").read_text() == "b"
+        (folder / "m/new").write_text("written")
+        assert service.stop() == 0
+        assert fuse_mounts_below(folder) == []
+        assert os.listdir(service.runtime) == []
+
+
+def test_open_files_do_not_keep_the_service_from_ending(folder: Path) -> None:
+    with running(folder, config(A)) as service:
+        service.wait_until_serving("a")
+        held = os.open(folder / "a/file", os.O_RDONLY)
+        assert service.stop() == 0
+        assert fuse_mounts_below(folder) == []
+        with pytest.raises(OSError, match="not connected"):
+            os.read(held, 1)
+        with suppress(OSError):
+            os.close(held)
+
+
+def test_a_reload_touches_only_what_changed(folder: Path) -> None:
+    with running(folder, config(A, B)) as service:
+        service.wait_until_serving("a", "b")
+        before = service.mounts()
+        with (folder / "a/file").open() as held:
+            service.reload(config(A, B.replace("target: b", "target: c"), M))
+            service.wait_until_serving("a", "b", "m")
+            wait_for("b to move", lambda: service.mount("b").get("target") == f"{folder}/c")
+            service.wait_until_serving("b")
+            assert held.read() == "a"
+        assert service.mount("a")["pid"] == before["a"]["pid"]
+        assert (folder / "c/file").read_text() == "b"
+        assert not is_mounted(folder / "b")
+        service.reload(config(A))
+        wait_for("b and m to end", lambda: list(service.mounts()) == ["a"])
+        assert [mount.target for mount in fuse_mounts_below(folder)] == [folder / "a"]
+
+
+def test_a_bad_file_changes_nothing(folder: Path) -> None:
+    with running(folder, config(A)) as service:
+        service.wait_until_serving("a")
+        before = service.mount("a")["pid"]
+        service.reload("mounts: [{name: a}]")
+        wait_for("the refusal", lambda: "everything stays as it is" in service.log.read_text())
+        assert "mounts[0].source: missing" in service.log.read_text()
+        assert service.mount("a")["pid"] == before
+        assert (folder / "a/file").read_text() == "a"
+
+
+def test_one_failure_keeps_nobody_down_and_is_retried(folder: Path) -> None:
+    (folder / "b.zip").write_text("no archive")
+    with running(folder, config(A, B, "name: c, source: gone.zip, target: c, mkdir: true")) as (
+        service
+    ):
+        service.wait_until_serving("a")
+        assert "gone.zip" in service.wait_until("c", "waiting")["reason"]
+        assert "b.zip" in service.wait_until("b", "waiting")["reason"]
+        assert not is_mounted(folder / "b")
+        archive(folder / "new.zip", "late")
+        os.replace(folder / "new.zip", folder / "gone.zip")
+        service.wait_until_serving("c")
+        assert (folder / "c/file").read_text() == "late"
+
+
+def test_a_required_mount_that_fails_ends_the_service(folder: Path) -> None:
+    gone = "name: c, source: gone.zip, target: c, mkdir: true, required: true"
+    with running(folder, config(A, gone)) as service:
+        assert service.process.wait(60) == 3
+        assert "c is required and failed" in service.log.read_text()
+        assert fuse_mounts_below(folder) == []
+
+
+def test_an_idle_mount_rests_and_wakes_unnoticed(folder: Path) -> None:
+    rows = (
+        f"{A}, idle_timeout: 0.3s, hang_timeout: 2s",
+        f"{M}, idle_timeout: 0.3s, hang_timeout: 2s",
+    )
+    with running(folder, config(*rows)) as service:
+        service.wait_until_serving("m")
+        (folder / "m/kept").write_text("kept")
+        with (folder / "m/kept").open("a") as held:
+            for name in ("a", "m"):
+                assert service.wait_until(name, "idle")["pid"] is None
+            assert (folder / "m/kept").read_text() == "kept"
+            held.write(" on")
+        assert (folder / "m/kept").read_text() == "kept on"
+        assert (folder / "a/file").read_text() == "a"
+        service.wait_until("m", "idle")
+        assert service.stop() == 0
+
+
+def test_a_hung_worker_is_replaced_after_its_stacks_are_logged(folder: Path) -> None:
+    with running(folder, config(f"{A}, hang_timeout: 1s")) as service:
+        pid = service.wait_until("a", "serving")["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        assert (folder / "a/file").read_text() == "a"
+        service.wait_until("a", "serving")
+        assert service.mount("a")["pid"] != pid
+        log = service.log.read_text()
+        assert "was silent for" in log
+
+
+def test_unmounted_by_somebody_else_it_stays_down(folder: Path) -> None:
+    with running(folder, config(A, B)) as service:
+        service.wait_until_serving("a", "b")
+        zarrfs("unmount", folder / "a")
+        service.wait_until("a", "stopped")
+        assert (folder / "b/file").read_text() == "b"
+        service.reload(config(A, B))
+        service.wait_until_serving("a")
+        assert (folder / "a/file").read_text() == "a"
+
+
+def test_status_shows_what_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(folder, config(A)) as service:
+        service.wait_until_serving("a")
+        assert (folder / "a/file").read_text() == "a"
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(service.runtime))
+        shown = zarrfs("status", folder / "a")
+        assert "serving" in shown.stdout
+        assert str(folder / "a") in shown.stdout.replace("\n", "").replace(" ", "")
+        assert zarrfs("status", folder / "nowhere", check=False).returncode == 3
+
+
+def test_signals_log_statistics_and_save(folder: Path) -> None:
+    with running(folder, config(M)) as service:
+        service.wait_until_serving("m")
+        service.process.send_signal(signal.SIGUSR1)
+        service.process.send_signal(signal.SIGUSR2)
+        wait_for("the statistics", lambda: "statistics: {" in service.log.read_text())
+        wait_for("the stacks", lambda: "most recent call first" in service.log.read_text())
+        assert service.mount("m")["state"] == "serving"
+
+
+def test_a_target_that_is_mounted_already_is_refused(folder: Path) -> None:
+    with running(folder, config(A)) as first:
+        first.wait_until_serving("a")
+        (folder / "second").mkdir()
+        text = config(f"name: a, source: {folder}/a.zip, target: {folder}/a")
+        with running(folder / "second", text) as second:
+            assert "is mounted here" in second.wait_until("a", "waiting")["reason"]
+            assert second.stop() == 0
+        assert (folder / "a/file").read_text() == "a"
+
+
+@pytest.fixture
+def crashing(folder: Path) -> Iterator[ServiceRun]:
+    with running(folder, config(A, B)) as service:
+        service.wait_until_serving("a", "b")
+        yield service
+
+
+def test_a_worker_that_dies_again_and_again_is_given_up(crashing: ServiceRun) -> None:
+    """SIGSEGV is a worker's own fault; five in a row leave no dead mount behind."""
+    for _ in range(5):
+        pid = crashing.wait_until("a", "serving")["pid"]
+        os.kill(pid, signal.SIGSEGV)
+        wait_for(
+            f"the end of {pid}",
+            lambda pid=pid: crashing.mount("a")["pid"] != pid,  # type: ignore[misc]
+        )
+    crashing.wait_until("a", "given up")
+    assert crashing.log.read_text().count("given up") == 1
+    wait_for("a to be unmounted", lambda: not is_mounted(crashing.folder / "a"))
+    assert (crashing.folder / "b/file").read_text() == "b"
