@@ -36,6 +36,8 @@ SUBTYPE = "zarrfs"
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
+MS_NOEXEC = 8
+MS_NOATIME = 1024
 MNT_FORCE = 1
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
@@ -106,7 +108,13 @@ def _mount_by_syscall(target: str, options: NativeOptions) -> int:
             *_shared_options(options),
         ]
     )
-    flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if options.read_only else 0)
+    flags = MS_NOSUID | MS_NODEV
+    for flag, wanted in (
+        (MS_RDONLY, options.read_only),
+        (MS_NOEXEC, options.noexec),
+        (MS_NOATIME, options.noatime),
+    ):
+        flags |= flag if wanted else 0
     code = _libc_call(
         "mount",
         os.fsencode(options.fsname),
@@ -153,6 +161,8 @@ def _mount_by_fusermount(target: str, options: NativeOptions) -> int:
         "nosuid",
         "nodev",
         "ro" if options.read_only else "rw",
+        *(["noexec"] if options.noexec else []),
+        *(["noatime"] if options.noatime else []),
         *_shared_options(options),
     ]
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -19,6 +19,10 @@ class NativeOptions:
     default_permissions: bool = True
     """The kernel checks modes and owners itself."""
     read_only: bool = False
+    noexec: bool = False
+    """No program can be run from it."""
+    noatime: bool = False
+    """Reading leaves access times alone."""
     max_read: int = 1 << 20
     """The largest READ in bytes that the kernel may send."""
 
