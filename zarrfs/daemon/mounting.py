@@ -252,6 +252,8 @@ def native_options(fsname: str, options: MountOptions, *, read_only: bool) -> Na
         allow_other=options.allow_other,
         default_permissions=options.default_permissions,
         read_only=read_only,
+        noexec=options.noexec,
+        noatime=options.noatime,
         **chosen,
     )
 
