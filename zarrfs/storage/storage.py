@@ -66,7 +66,7 @@ class Storage:
         Raises: UnknownBackendError, PathRequiredError, ExistsError,
         CreateFailedError.
         """
-        return cls(registry.get(storage).init(None if path is None else os.fspath(path)))
+        return cls(registry.get(storage).init(None if path is None else os.fsdecode(path)))
 
     @classmethod
     def open(
@@ -84,7 +84,7 @@ class Storage:
         UnsupportedError when no backend recognises the path; CorruptError;
         with `read_only=False`, ReadOnlyError or DeniedError.
         """
-        location = os.fspath(path)
+        location = os.fsdecode(path)
         factory = registry.get(storage if storage is not None else registry.infer(location))
         try:
             return cls(factory.open(location, read_only=bool(read_only)))
