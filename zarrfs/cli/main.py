@@ -35,6 +35,9 @@ SUBCOMMANDS = {
     "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "serve": Subcommand("serve", "serve", "Keep all mounts of a configuration file up."),
     "check": Subcommand("config", "check", "The same as `config check`."),
+    "install-helper": Subcommand(
+        "install_helper", "install_helper", "Make mount -t zarrfs and fstab lines work."
+    ),
     "doctor": Subcommand("doctor", "doctor", "Say what works on this machine, and what would."),
 }
 ALIASES = {"umount": "unmount"}
@@ -100,8 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status; errors become one line on stderr."""
+    return run_command(zarrfs, arguments, "zarrfs")
+
+
+def run_command(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command and return its exit status; errors become one line on stderr."""
     try:
-        status = zarrfs.main(args=list(arguments), prog_name="zarrfs", standalone_mode=False)
+        status = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
         return status if isinstance(status, int) else ExitCode.OK
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -114,7 +122,7 @@ def run(arguments: Sequence[str]) -> int:
         # click's way out when the reader of our output (`| head`) has gone.
         return ExitCode.OK
     except (ZarrfsError, OSError) as error:
-        click.echo(f"zarrfs: {describe(error)}", err=True)
+        click.echo(f"{name}: {describe(error)}", err=True)
         return exit_code_of(error)
 
 

@@ -66,11 +66,13 @@ def mount(
       zarrfs mount memory: /mnt/scratch -o size=2GiB
 
     An archive is mounted read-only unless -o rw is given, a folder read-write
-    unless -o ro is.
+    unless -o ro is. The views of -o view= are v2, v3, unsharded, plain,
+    decoded, filled, consolidated, flat and netcdf.
     """
-    spec = MountSpec(source, target, kind, create, parse_options(options))
+    chosen = parse_options([*options, *(["debug"] if verbose else [])])
+    spec = MountSpec(source, target, kind, create, chosen)
     spec = resolve(spec, mkdir=mkdir)
-    level = "debug" if verbose else "info"
+    level = "debug" if chosen.debug else "info"
     if foreground:
         log_to(STDERR if log == SYSLOG else log, level)
         return _serve_here(spec)

@@ -68,6 +68,7 @@ def pack(
     interruption.
     """
     destination = os.path.abspath(destination)
+    _check_apart(source, destination)
     to_kind = to_kind or ("zip" if destination.endswith((".zip", ".ozx")) else "directory")
     with _open_source(source, kind, view) as storage:
         items = items_of(storage.backend)
@@ -110,6 +111,13 @@ def _check(storage: Storage, items: list[Item], source: str, destination: str) -
         reason = "an .ozx archive holds format 3, with a zarr.json at its root"
         raise InvalidArgumentError(source, reason, remedy="--view v3")
     check_space(items, destination)
+
+
+def _check_apart(source: str, destination: str) -> None:
+    """Raises: InvalidArgumentError when the copy would be part of what is copied."""
+    inside = os.path.realpath(destination) + "/"
+    if inside.startswith(os.path.realpath(source).rstrip("/") + "/"):
+        raise InvalidArgumentError(destination, f"lies inside the source {source}")
 
 
 def _copy(
