@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zarrfs.daemon.options import MountOptions, options_from_json
 from zarrfs.daemon.sources import MEMORY, Keeps, is_memory, open_storage
-from zarrfs.errors import ReadOnlyError
+from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
     from zarrfs.frontends.native import NativeOptions
@@ -196,6 +196,7 @@ def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) 
         read_only=vfs.read_only,
         noexec=options.noexec,
         noatime=options.noatime,
+        debug=options.debug,
     )
     return mount_fusepy(vfs, target, chosen)
 
@@ -254,6 +255,7 @@ def native_options(fsname: str, options: MountOptions, *, read_only: bool) -> Na
         read_only=read_only,
         noexec=options.noexec,
         noatime=options.noatime,
+        debug=options.debug,
         **chosen,
     )
 
@@ -273,6 +275,9 @@ def resolve(spec: MountSpec, *, mkdir: bool = False) -> MountSpec:
     )
 
     source = spec.source
+    if is_memory(source) and spec.kind not in (None, MEMORY):
+        reason = f"a store in memory, not of the kind {spec.kind}"
+        raise InvalidArgumentError(source, reason, remedy="for a file of this name, write ./ first")
     if spec.options.allow_other:
         check_allow_other()
     if not is_memory(source, spec.kind):

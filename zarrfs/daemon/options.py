@@ -28,6 +28,7 @@ class MountOptions:
     nonempty: bool = False
     noexec: bool = False
     noatime: bool = False
+    debug: bool = False
     uid: int | None = None
     gid: int | None = None
     file_mode: int | None = None
@@ -140,13 +141,16 @@ FLAGS = {
         "default_permissions", True, "the kernel checks modes and owners (always on)"
     ),
     "nonempty": Flag("nonempty", True, "mount over a folder that is not empty"),
-    "passthrough": Flag("passthrough", True, "insist that the kernel reads files itself"),
-    "nopassthrough": Flag("passthrough", False, "never let the kernel read files itself"),
+    "passthrough": Flag(
+        "passthrough", True, "let the kernel read folders' files itself (where it can)"
+    ),
+    "nopassthrough": Flag("passthrough", False, "read folders' files through zarrfs"),
     "follow_symlinks": Flag("follow_symlinks", True, "follow links that leave a folder store"),
     "noexec": Flag("noexec", True, "nothing in the mount can be run as a program"),
     "exec": Flag("noexec", False, ""),
     "noatime": Flag("noatime", True, "reading leaves access times alone"),
     "atime": Flag("noatime", False, ""),
+    "debug": Flag("debug", True, "log each request"),
 }
 
 VALUED = {
@@ -179,7 +183,10 @@ VALUED = {
         "compact_percent", "PERCENT", _percent, "compact an archive with this much waste at the end"
     ),
     "idle_timeout": Valued(
-        "idle_timeout_s", "SECONDS", parse_duration_s, "unmount after this long without use"
+        "idle_timeout_s",
+        "SECONDS",
+        parse_duration_s,
+        "stop serving after this long without use, until the next",
     ),
 }
 

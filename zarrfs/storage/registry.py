@@ -184,7 +184,9 @@ def infer(path: str) -> str:
     if not os.path.lexists(path):
         raise PathNotFoundError(path)
     raise UnsupportedError(
-        path, "neither a folder nor a zip archive", remedy="name its backend: storage=..."
+        path,
+        "neither a folder nor a zip archive",
+        remedy="name its kind if it is one: --type, or storage= in Python",
     )
 
 

@@ -43,6 +43,9 @@ def test_mount_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> No
     shown = capsys.readouterr().out
     assert all(f"  {name}" in shown for name, row in FLAGS.items() if row.help)
     assert all(f"  {name}={row.metavar}" in shown for name, row in VALUED.items())
+    from zarrfs.views.registry import view_names
+
+    assert all(name in " ".join(shown.split()) for name in view_names())
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,7 @@ def test_mount_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> No
         (["mount", "a", "b", "--forground"], "--foreground"),
         (["mount", "a", "b", "-o", "alow_other"], "did you mean allow_other?"),
         (["mount", "/no/such/archive.zip", "/tmp"], "/no/such/archive.zip: no such file"),
+        (["mount", "memory:", "/tmp", "--type", "zip"], "a store in memory"),
         (["info", "/no/such/store"], "/no/such/store"),
         (["verify", "/no/such/store"], "/no/such/store"),
     ],

@@ -110,6 +110,11 @@ def test_ozx_needs_a_format_3_root(folder: Path, tmp_path: Path, capsys: Capture
     assert "--view v3" in capsys.readouterr().err
 
 
+def test_a_copy_cannot_be_part_of_its_source(folder: Path, capsys: Capture) -> None:
+    assert run(["pack", str(folder), str(folder / "copy")]) == ExitCode.USAGE
+    assert "inside the source" in capsys.readouterr().err
+
+
 def test_no_zarr_no_copy(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").mkdir()
     assert run(["pack", str(tmp_path / "empty"), str(tmp_path / "x.zip")]) == ExitCode.CONTENT
