@@ -20,7 +20,7 @@ from zarrfs.storage.zip.attributes import FAULT_REASONS, Fault, faults, modes, m
 from zarrfs.storage.zip.central import read_records, record_starts
 from zarrfs.storage.zip.end_record import EndRecord
 from zarrfs.storage.zip.folders import FolderTable, place
-from zarrfs.storage.zip.format import CENTRAL, LOCAL
+from zarrfs.storage.zip.format import CENTRAL, LOCAL, MAX_16
 from zarrfs.storage.zip.names import read_names
 from zarrfs.storage.zip.problems import Problem, Problems
 from zarrfs.storage.zip.spans import SLACK, Bytes, Ints
@@ -167,7 +167,9 @@ class _Reader:
     def finish(self) -> Directory:
         end = self._end
         declared, found = end.entry_count, self._rows
-        if found != declared and (end.zip64 or found % 65536 != declared):
+        # Without ZIP64 the count has 16 bits: writers cut it off or let it overflow.
+        possible = (found,) if end.zip64 else (min(found, MAX_16), found % (MAX_16 + 1))
+        if declared not in possible:
             reason = f"{declared} entries declared, {found} found"
             self._problems.add(Problem(b"", reason))
         text = self._text[: self._text_size + SLACK]

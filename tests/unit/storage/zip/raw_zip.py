@@ -54,16 +54,16 @@ class RawZip:
         return path
 
     def build(self) -> bytes:
-        body, directory = b"", b""
+        body, records = bytearray(), []
         for entry in self.entries:
             offset = len(body) if entry.offset is None else entry.offset
             body += _local(entry) + entry.data
             if entry.central:
-                directory += _central(entry, offset)
-        count = len([entry for entry in self.entries if entry.central])
-        if self.declared is not None:
-            count = self.declared
-        return self.prefix + body + directory + self._end(len(body), directory, count) + self.suffix
+                records.append(_central(entry, offset))
+        count = len(records) if self.declared is None else self.declared
+        directory = b"".join(records)
+        end = self._end(len(body), directory, count)
+        return self.prefix + bytes(body) + directory + end + self.suffix
 
     def _end(self, start: int, directory: bytes, count: int) -> bytes:
         size = len(directory)
