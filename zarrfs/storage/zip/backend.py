@@ -1,7 +1,7 @@
 """Zip archives as a store of keys.
 
-Read-only: opening for writing goes to `writable`. A key is an entry's path, a
-prefix a folder of the archive. Any thread.
+This is the read-only half; the other is `writable`, imported when it is asked
+for. A key is an entry's path, a prefix a folder of the archive. Any thread.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, overload
 
 from zarrfs.errors import KeyNotFoundError, ReadOnlyError, UnsupportedError, ZarrfsError
 from zarrfs.storage.backend import Buffer, Key, KeyStat, Listed
+from zarrfs.storage.tree import Owner
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.archive_file import ArchiveFile
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
@@ -22,9 +23,12 @@ from zarrfs.storage.zip.listing import names_in
 from zarrfs.storage.zip.problems import Problem
 from zarrfs.storage.zip.tree import ArchiveTree
 
+if TYPE_CHECKING:
+    from zarrfs.storage.zip.writable import WritableZip
+
 
 class ZipBackend:
-    """A zip archive, read in place."""
+    """A zip archive, read in place; `init` and `open` also make the one that writes."""
 
     kind = "zip"
 
@@ -42,9 +46,28 @@ class ZipBackend:
         self.location = archive.path + (f":{subpath.strip('/')}" if self._prefix else "")
 
     @classmethod
-    def init(cls, path: str | None) -> ZipBackend:
-        raise UnsupportedError(path or "zip", "archives cannot be written yet")
+    def init(cls, path: str | None) -> WritableZip:
+        """Make a new archive for reading and writing.
 
+        Raises: PathRequiredError, ExistsError, CreateFailedError.
+        """
+        from zarrfs.storage.zip.writable import WritableZip
+
+        return WritableZip.init(path)
+
+    @overload
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        read_only: Literal[True],
+        subpath: str = "",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> ZipBackend: ...
+    @overload
     @classmethod
     def open(
         cls,
@@ -55,14 +78,33 @@ class ZipBackend:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         uid: int | None = None,
         gid: int | None = None,
-    ) -> ZipBackend:
-        """Open the archive at a path; `subpath` makes one of its folders the root.
+    ) -> ZipBackend | WritableZip: ...
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        *,
+        read_only: bool,
+        subpath: str = "",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> ZipBackend | WritableZip:
+        """Open the archive at a path.
+
+        `subpath` makes one of its folders the root, for reading. `uid` and `gid`
+        are whose everything is; by default this process's.
 
         Raises: PathNotFoundError, NotAFolderError (of `subpath`), WrongKindError,
-        DeniedError, CorruptError, UnsupportedError, ReadOnlyError.
+        DeniedError, CorruptError, UnsupportedError, ReadOnlyError, BusyError
+        (another process writes to it).
         """
         if not read_only:
-            raise ReadOnlyError(path, "archives cannot be written yet")
+            if subpath:
+                raise UnsupportedError(
+                    path, "one folder of an archive cannot be opened for writing"
+                )
+            return _open_writable(path, cache_bytes, uid, gid)
         archive = Archive.open(path, cache_bytes=cache_bytes)
         try:
             return cls(archive, subpath=subpath, uid=uid, gid=gid)
@@ -169,3 +211,13 @@ class ZipBackend:
         """Return the number of a prefix's folder plus one, or NOT_A_FOLDER."""
         row = self._archive.index.resolve(self._path(prefix))
         return NOT_A_FOLDER if row < 0 else int(self._archive.index.views["folder"][row])
+
+
+def _open_writable(path: str, cache_bytes: int, uid: int | None, gid: int | None) -> WritableZip:
+    from zarrfs.storage.zip.writable import WritableZip
+
+    owner = Owner(
+        os.geteuid() if uid is None else uid,
+        os.getegid() if gid is None else gid,
+    )
+    return WritableZip(path, cache_bytes=cache_bytes, owner=owner)
