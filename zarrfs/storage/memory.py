@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
 
 from zarrfs.errors import CannotOpenMemoryError
-from zarrfs.storage.backend import Buffer, Key, KeyStat, Listed
 from zarrfs.storage.inodes.journal import Journal
 from zarrfs.storage.inodes.keys import TreeKeys
 from zarrfs.storage.inodes.space import Space
 from zarrfs.storage.inodes.tree import InodeTree
-from zarrfs.storage.tree import FileTree, Owner
+from zarrfs.storage.tree import Owner
 
 
-class MemoryBackend:
+class MemoryBackend(TreeKeys):
     """Keeps a store in memory, for as long as it is open."""
 
     kind = "memory"
@@ -34,11 +32,7 @@ class MemoryBackend:
         self._fd = _new_memory_file()
         limit = size_limit_bytes or default_limit_bytes()
         journal = Journal.create(Space(self._fd, mapped=True, limit_bytes=limit), durable=False)
-        self._keep(InodeTree.begin(journal, owner=Owner(os.getuid(), os.getgid())))
-
-    def _keep(self, tree: InodeTree) -> None:
-        self._tree = tree
-        self._keys = TreeKeys(tree)
+        super().__init__(InodeTree.begin(journal, owner=Owner(os.getuid(), os.getgid())))
         self._closed = False
 
     @classmethod
@@ -63,33 +57,13 @@ class MemoryBackend:
         backend._fd = fd
         limit = size_limit_bytes or default_limit_bytes()
         journal = Journal.open(Space(fd, mapped=True, limit_bytes=limit), durable=False)
-        backend._keep(InodeTree.replayed(journal))
+        TreeKeys.__init__(backend, InodeTree.replayed(journal))
+        backend._closed = False
         return backend
 
     def fileno(self) -> int:
         """Return the memfd, for a successor's `from_memfd`."""
         return self._fd
-
-    def file_tree(self) -> FileTree:
-        return self._tree
-
-    def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
-        return self._keys.get(key, start, stop)
-
-    def stat(self, key: Key) -> KeyStat:
-        return self._keys.stat(key)
-
-    def set(self, key: Key, data: Buffer) -> None:
-        self._keys.set(key, data)
-
-    def delete(self, key: Key) -> None:
-        self._keys.delete(key)
-
-    def list_dir(self, prefix: Key) -> Iterator[Listed]:
-        return self._keys.list_dir(prefix)
-
-    def list_keys(self, prefix: Key) -> Iterator[Key]:
-        return self._keys.list_keys(prefix)
 
     def flush(self) -> None:
         """There is nothing to make durable."""

@@ -22,13 +22,13 @@ from zarrfs.errors import (
 from zarrfs.storage.backend import Key, KeyStat, Listed
 from zarrfs.storage.inodes.node import Node
 from zarrfs.storage.inodes.tree import InodeTree
-from zarrfs.storage.tree import ROOT, Buffer, Change, NodeId, Owner
+from zarrfs.storage.tree import ROOT, Buffer, Change, FileTree, NodeId, Owner
 
 NAME_MAX_BYTES = 255
 
 
 class TreeKeys:
-    """`set` and `delete` change the tree; new nodes belong to `owner`."""
+    """The part of a `Backend` that has to do with keys; new nodes belong to `owner`."""
 
     def __init__(self, tree: InodeTree, owner: Owner | None = None) -> None:
         self._tree = tree
@@ -39,7 +39,10 @@ class TreeKeys:
 
     # Reading
 
-    def get(self, key: Key, start: int, stop: int | None) -> Buffer:
+    def file_tree(self) -> FileTree:
+        return self._tree
+
+    def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
         """Return a copy: what is mapped lives only until somebody overwrites it."""
         with self._lock:
             nodeid, node, size = self._value(key)

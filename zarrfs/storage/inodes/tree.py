@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Self
 
 from zarrfs.errors import (
     AttributeNotFoundError,
@@ -80,7 +81,7 @@ class InodeTree:
     @classmethod
     def begin(
         cls, journal: Journal, base: Base | None = None, *, mode: int = 0o755, owner: Owner
-    ) -> InodeTree:
+    ) -> Self:
         """Begin a tree in an empty journal; where the base has no root, it gets an empty one."""
         ledger = Ledger(journal, base)
         if base is None or not base.last_nodeid:
@@ -92,7 +93,7 @@ class InodeTree:
         return cls(ledger)
 
     @classmethod
-    def replayed(cls, journal: Journal, base: Base | None = None) -> InodeTree:
+    def replayed(cls, journal: Journal, base: Base | None = None) -> Self:
         """Continue the tree that an opened journal holds. Raises: CorruptError."""
         return cls(Ledger.replayed(journal, base))
 

@@ -6,15 +6,16 @@ there. A *commit* appends what changed, a whole new directory and its end to
 the archive, so that other programs see it: on `flush` and `close`, and every
 `commit_interval_s` while there is something to commit. The protocol:
 
-1. The journal says where the archive ends (`COMMIT_BEGUN`), and is synced.
-2. Entries, directory and end are appended; the archive is synced.
-3. The journal says where the archive ends now (`COMMIT_DONE`), and which
+1. Entries, directory and end are appended; the archive is synced.
+2. The journal says where the archive ends now (`COMMIT_DONE`), and which
    contents are in the archive, whose copies in the journal are then given up.
 
-A crash in 2 leaves a tail that the next opening cuts off, or keeps if it is
+A crash in 1 leaves a tail that the next opening cuts off, or keeps if it is
 whole; a crash at any time leaves the journal, from which the next opening goes
-on. After a failed commit the archive is cut back to what it was. A new archive
-is made under another name and gets its own with the first commit.
+on. Neither step needs the journal to be synced: without the second, the next
+opening appends once more what it cannot know to be there. After a failed commit
+the archive is cut back to what it was. A new archive is made under another name
+and gets its own with the first commit.
 
 Any thread. Lock order: `_commit_lock`, then the tree's.
 """
@@ -28,44 +29,24 @@ from contextlib import suppress
 from typing import Final
 
 from zarrfs.errors import (
-    DeniedError,
     ExistsError,
     NoSpaceError,
-    PathNotFoundError,
     PathRequiredError,
-    ReadOnlyError,
     UnavailableError,
 )
-from zarrfs.storage.backend import Key
-from zarrfs.storage.inodes.base import Base
+from zarrfs.storage.inodes.extents import IN_BASE, Extent
 from zarrfs.storage.inodes.keys import TreeKeys
-from zarrfs.storage.inodes.node import Node
 from zarrfs.storage.inodes.records import Note, Settled
-from zarrfs.storage.tree import Owner
-from zarrfs.storage.zip.archive import Archive
-from zarrfs.storage.zip.base import ArchiveBase
+from zarrfs.storage.tree import NodeId, Owner
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
-from zarrfs.storage.zip.tree import ArchiveTree
 from zarrfs.storage.zip.writable_append import Appended, append_commit
-from zarrfs.storage.zip.writable_base import NoArchive
-from zarrfs.storage.zip.writable_journal import (
-    COMMIT_BEGUN,
-    COMMIT_DONE,
-    NOTHING,
-    ArchiveMark,
-    JournalFile,
-    journal_path,
-    lock,
-    sync_folder,
-)
-from zarrfs.storage.zip.writable_plan import Content, Plan, plan_commit
-from zarrfs.storage.zip.writable_recovery import settle_tail
+from zarrfs.storage.zip.writable_journal import COMMIT_DONE, ArchiveMark
+from zarrfs.storage.zip.writable_opening import open_for_writing
+from zarrfs.storage.zip.writable_plan import Content, Packed, Plan, Source, plan_commit
 from zarrfs.storage.zip.writable_style import style_of
 from zarrfs.storage.zip.writable_timer import CommitTimer
-from zarrfs.storage.zip.writable_tree import WritableArchiveTree
 
 DEFAULT_COMMIT_INTERVAL_S: Final = 30.0
-NEW_SUFFIX: Final = ".zarrfs-new"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -91,61 +72,135 @@ class WritableZip(TreeKeys):
         CorruptError, DeniedError, ReadOnlyError, NoSpaceError.
         """
         self.location = os.path.realpath(path)
-        self._owner = owner or Owner(os.geteuid(), os.getegid())
-        self._fd: int | None = None
-        self._archive: Archive | None = None
-        self._cache_bytes = cache_bytes
+        owner = owner or Owner(os.geteuid(), os.getegid())
+        self._opened, tree = open_for_writing(
+            self.location, create=create, cache_bytes=cache_bytes, owner=owner
+        )
+        super().__init__(tree, owner)
         self._commit_lock = threading.Lock()
-        self._closed = False
-        if not create and not os.path.exists(self.location):
-            if not os.path.exists(journal_path(self.location)):
-                raise PathNotFoundError(path)
-        self._journal_file = JournalFile(self.location)
-        try:
-            super().__init__(self._open_tree(), self._owner)
-        except BaseException:
-            self._let_go()
-            raise
-        self._committed_version = -1 if self._left_over else self._ledger.version
+        never_committed = self._opened.left_over or not self._opened.named
+        self._committed_version = -1 if never_committed else self._ledger.version
         """The tree's version that the archive has. Guarded by: _commit_lock."""
+        self._closed = False  # Guarded by: _commit_lock
         self._timer = CommitTimer(self.commit, commit_interval_s, self.location)
 
     @classmethod
     def init(cls, path: str | None) -> WritableZip:
-        """Make a new archive; it gets its name with the first commit."""
+        """Make a new archive; it gets its name with the first commit.
+
+        Raises: PathRequiredError, ExistsError, CreateFailedError.
+        """
         if path is None:
             raise PathRequiredError("zip")
         if os.path.lexists(path):
             raise ExistsError(path)
         return cls(path, create=True)
 
-    # Opening
+    # Committing
 
-    def _open_tree(self) -> WritableArchiveTree:
-        journal = self._journal_file.open()
-        self._left_over = journal is not None
-        if os.path.exists(self.location):
-            self._fd = _open_for_writing(self.location)
-            lock(self._fd, self.location, self._journal_file.fd)
-        if journal is None:
-            self._mark = NOTHING if self._fd is None else ArchiveMark.of(self._fd)
-            base = self._open_base(self._mark)
-            journal = self._journal_file.create(self._mark)
-            return WritableArchiveTree.begin(journal, base, owner=self._owner)
-        begun_with = ArchiveMark.decode(journal.context)
-        if self._fd is not None and begun_with.archive_bytes:
-            settle_tail(self._fd, self.location, begun_with, begun_with)
-        tree = WritableArchiveTree.replayed(journal, self._open_base(begun_with))
-        self._mark = self._settled_mark(tree, begun_with)
-        return tree
+    def flush(self) -> None:
+        """Make everything durable and visible to other programs."""
+        self.commit()
 
-    def _open_base(self, mark: ArchiveMark) -> Base:
-        if not mark.archive_bytes:
-            self._no_archive = NoArchive(self.location)
-            self._no_archive.fd = self._fd
-            return self._no_archive
-        self._archive = Archive.open(
-            self.location, cache_bytes=self._cache_bytes, size_bytes=mark.archive_bytes
-        )
-        owner = self._owner
-        return ArchiveBase(ArchiveTree(self._archive, uid=owner.uid, gid=owner.gid))
+    def commit(self) -> None:
+        """Append what changed to the archive.
+
+        Raises: NoSpaceError, UnavailableError, CorruptError (a content could not
+        be read); the archive is what it was then, and the journal has everything.
+        """
+        with self._commit_lock:
+            if not self._closed:
+                self._commit()
+
+    def _commit(self) -> None:
+        opened = self._opened
+        with self._lock:
+            version = self._ledger.version
+            if version == self._committed_version:
+                return
+            plan = plan_commit(self._state, opened.archive, opened.owner)
+            pin = self._ledger.space.pin()
+        try:
+            if plan.changes_nothing and opened.named:
+                self._committed_version = version
+                return
+            appended = self._append(plan)
+            self._settle(plan, appended, version)
+        finally:
+            self._ledger.space.unpin(pin)
+
+    def _append(self, plan: Plan) -> Appended:
+        """Write a commit to the archive, to the last byte, or leave it as it was."""
+        opened = self._opened
+        style = style_of(self.location, opened.archive, self.get)
+        read = self._tree.contents.read_extents
+        if os.fstat(opened.fd).st_size != opened.committed_bytes:
+            reason = "the archive was changed by another program while it was open"
+            raise UnavailableError(self.location, reason)
+        try:
+            appended = append_commit(
+                opened.fd, opened.committed_bytes, opened.archive, plan, read, style
+            )
+            os.fsync(opened.fd)
+            if not opened.named:
+                opened.give_name()
+        except BaseException as error:
+            with suppress(OSError):
+                os.ftruncate(opened.fd, opened.committed_bytes)
+            if isinstance(error, OSError):
+                raise _storage_error(self.location, error) from error
+            raise
+        opened.committed_bytes = appended.end
+        return appended
+
+    def _settle(self, plan: Plan, appended: Appended, version: int) -> None:
+        """Write down what is in the archive now, and give up its copies in the journal."""
+        mark = ArchiveMark.of(self._opened.fd, appended.end)
+        sources = {(planned.nodeid, planned.path): planned.source for planned in plan.entries}
+        with self._lock:
+            nothing_since = self._ledger.version == version
+            self._ledger.commit(Note(COMMIT_DONE, mark.encode()))
+            valid = [
+                settled
+                for settled in appended.settled
+                if self._is_as_planned(settled, sources[NodeId(settled.nodeid), settled.path])
+            ]
+            for settled in valid:
+                self._ledger.commit(settled)
+            if nothing_since:
+                self._committed_version = self._ledger.version
+
+    def _is_as_planned(self, settled: Settled, source: Source) -> bool:
+        """Whether a node still has the content that was written for it."""
+        node = self._state.nodes.get(settled.nodeid)
+        if node is None:
+            return settled.nodeid <= self._state.last_base_nodeid
+        match source:
+            case Content(extents, size):
+                return node.published is extents and node.published_size == size
+            case Packed():
+                whole = [Extent(0, settled.size, IN_BASE)] if settled.size else []
+                return node.published == whole and node.published_size == settled.size
+        return True
+
+    def close(self) -> None:
+        """Commit, remove the journal, let go.
+
+        Raises: what `commit` raises; the journal stays then, and has everything.
+        """
+        self._timer.stop()
+        with self._commit_lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._commit()
+                self._opened.journal_file.remove()  # every change is in the archive
+            finally:
+                self._tree.close()
+                self._opened.close()
+
+
+def _storage_error(path: str, error: OSError) -> UnavailableError:
+    text = os.strerror(error.errno or errno.EIO)
+    return NoSpaceError(path, text) if error.errno in _FULL else UnavailableError(path, text)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from zarrfs.storage.inodes.extents import Extent
 from zarrfs.storage.inodes.records import NOT_RELOCATED, Settled
-from zarrfs.storage.tree import Buffer
+from zarrfs.storage.tree import Buffer, NodeId
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.checksums import crc32
 from zarrfs.storage.zip.format import Method
@@ -31,7 +31,7 @@ from zarrfs.storage.zip.writable_records import (
 
 _BLOCK_BYTES: Final = 1 << 20
 
-ReadContent: TypeAlias = Callable[[int, list[Extent], int, int], Buffer]
+ReadContent: TypeAlias = Callable[[NodeId, list[Extent], int, int], Buffer]
 """Of a node: its published extents, an offset, a size."""
 
 

@@ -17,16 +17,13 @@ class NoArchive:
 
     last_nodeid = 0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, fd: int) -> None:
         self._path = path
-        self.fd: int | None = None
-        """The archive, once the first commit has made it."""
+        self._fd = fd
 
     def read_archive(self, offset: int, size: int) -> Buffer:
-        if self.fd is None:
-            raise CorruptError(self._path, "the archive was never written")
         try:
-            data = os.pread(self.fd, size, offset)
+            data = os.pread(self._fd, size, offset)
         except OSError as error:
             raise UnavailableError(self._path, os.strerror(error.errno or 0)) from error
         if len(data) < size:

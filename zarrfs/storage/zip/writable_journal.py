@@ -2,12 +2,13 @@
 
 The lock (flock) on the journal and on the archive makes the writer the only
 one; the journal's header names its pid. The header's context is the mark of
-the archive as it was when the journal was begun; notes say where each commit
-began and ended. One thread opens a journal. Specification: flock(2).
+the archive as it was when the journal was begun; a note says where the latest
+commit ended. One thread opens a journal. Specification: flock(2).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -28,15 +29,17 @@ from zarrfs.storage.inodes.journal import Journal, read_header
 from zarrfs.storage.inodes.space import Space
 
 SUFFIX: Final = ".zarrfs-journal"
-COMMIT_BEGUN: Final = 1
-COMMIT_DONE: Final = 2
-"""`Note.kind`; the text is an `ArchiveMark`."""
+COMMIT_DONE: Final = 1
+"""`Note.kind`; the text is the archive's `ArchiveMark`."""
 _TAIL_BYTES: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMark:
-    """An archive's file at one moment, to know it again by."""
+    """An archive's file at one moment, to know it again by.
+
+    One that has no name yet, because it is being made, has no bytes.
+    """
 
     archive_bytes: int
     tail_crc: int
@@ -59,13 +62,12 @@ class ArchiveMark:
 
     def matches(self, fd: int) -> bool:
         """Whether a file still begins with the archive that this is the mark of."""
-        if os.fstat(fd).st_size < self.archive_bytes:
+        status = os.fstat(fd)
+        if not self.archive_bytes:
+            return status.st_ino == self.inode
+        if status.st_size < self.archive_bytes:
             return False
         return ArchiveMark.of(fd, self.archive_bytes).tail_crc == self.tail_crc
-
-
-NOTHING: Final = ArchiveMark(0, 0, 0)
-"""The mark of an archive that is not there yet."""
 
 
 def journal_path(archive_path: str) -> str:
@@ -118,7 +120,7 @@ def _open_locked(archive_path: str, path: str) -> int:
             reason = "its journal cannot be made in the archive's folder"
             raise DeniedError(archive_path, reason) from error
         except OSError as error:
-            if error.errno == 30:  # EROFS
+            if error.errno == errno.EROFS:
                 raise ReadOnlyError(archive_path, "on a read-only file system") from error
             raise CreateFailedError(path, os.strerror(error.errno or 0)) from error
         try:

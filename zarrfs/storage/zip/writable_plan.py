@@ -58,7 +58,7 @@ Source: TypeAlias = Content | Packed | Plain | SameEntry | Settled
 class Planned(NamedTuple):
     """One entry of the archive to be, other than those of the base that stay."""
 
-    nodeid: int
+    nodeid: NodeId
     path: bytes
     """With a slash at the end for a folder."""
     mode: int
@@ -214,7 +214,7 @@ class _Planner:
     def _append(self, nodeid: int, path: bytes, attr: Attr, mtime_ns: int, source: Source) -> None:
         owner = (attr.uid, attr.gid)
         named = owner if owner != self._owner else None
-        self.plan.entries.append(Planned(nodeid, path, attr.mode, mtime_ns, named, source))
+        self.plan.entries.append(Planned(NodeId(nodeid), path, attr.mode, mtime_ns, named, source))
 
     def _is_whole_base(self, node: Node) -> bool:
         """Whether what is published of a file is what the base holds of it."""

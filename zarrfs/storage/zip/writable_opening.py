@@ -1,0 +1,198 @@
+"""Opens an archive for writing: lock, journal, base, tree, and what a crash left.
+
+One thread opens; what comes out is used by `writable`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from zarrfs.errors import (
+    CorruptError,
+    CreateFailedError,
+    DeniedError,
+    ExistsError,
+    PathNotFoundError,
+    ReadOnlyError,
+)
+from zarrfs.storage.inodes.base import Base
+from zarrfs.storage.inodes.checkpoint import records_of
+from zarrfs.storage.inodes.journal import Journal
+from zarrfs.storage.tree import Owner
+from zarrfs.storage.zip.archive import Archive
+from zarrfs.storage.zip.base import ArchiveBase
+from zarrfs.storage.zip.tree import ArchiveTree
+from zarrfs.storage.zip.writable_base import NoArchive
+from zarrfs.storage.zip.writable_journal import (
+    COMMIT_DONE,
+    ArchiveMark,
+    JournalFile,
+    journal_path,
+    lock,
+    sync_folder,
+)
+from zarrfs.storage.zip.writable_recovery import foreign, settle_tail
+from zarrfs.storage.zip.writable_tree import WritableArchiveTree
+
+NEW_SUFFIX: Final = ".zarrfs-new"
+"""Of the name under which a new archive is made."""
+
+
+@dataclass(slots=True)
+class OpenedArchive:
+    """Everything that a writer of an archive holds open."""
+
+    path: str
+    journal_file: JournalFile
+    owner: Owner
+    fd: int
+    """The archive, for reading and writing."""
+    named: bool
+    """Whether it has its name; a new one gets it with the first commit."""
+    left_over: bool = False
+    """Whether the journal was there: a crash left it."""
+    archive: Archive | None = None
+    """As it was when the journal was begun; None for a new one."""
+    committed_bytes: int = 0
+    """Where the last whole commit ends."""
+
+    def give_name(self) -> None:
+        """Let a finished archive appear. Raises: ExistsError, CreateFailedError."""
+        new_path = self.path + NEW_SUFFIX
+        try:
+            _rename_to_free(new_path, self.path)
+        except FileExistsError as error:
+            raise ExistsError(self.path, "another program made it meanwhile") from error
+        except OSError as error:
+            raise CreateFailedError(self.path, os.strerror(error.errno or 0)) from error
+        self.named = True
+        sync_folder(self.path)
+
+    def close(self) -> None:
+        """Let go of files and locks; the journal stays for whoever comes next."""
+        if self.archive is not None:
+            self.archive.close()
+        os.close(self.fd)
+        self.journal_file.close()
+
+
+def open_for_writing(
+    path: str, *, create: bool, cache_bytes: int, owner: Owner
+) -> tuple[OpenedArchive, WritableArchiveTree]:
+    """Raises: PathNotFoundError, BusyError, CorruptError, DeniedError, ReadOnlyError."""
+    if not create and not os.path.exists(path) and not os.path.exists(journal_path(path)):
+        raise PathNotFoundError(path)
+    journal_file = JournalFile(path)
+    try:
+        opened = _open_archive(path, journal_file, owner)
+    except BaseException:
+        journal_file.close()
+        raise
+    try:
+        return opened, _open_tree(opened, cache_bytes)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _open_archive(path: str, journal_file: JournalFile, owner: Owner) -> OpenedArchive:
+    named = os.path.exists(path)
+    fd = (
+        _open_file(path, os.O_RDWR)
+        if named
+        else _open_file(path + NEW_SUFFIX, os.O_RDWR | os.O_CREAT)
+    )
+    try:
+        lock(fd, path, journal_file.fd)
+        if named:
+            _remove_second_name(fd, path + NEW_SUFFIX)
+    except BaseException:
+        os.close(fd)
+        raise
+    return OpenedArchive(path, journal_file, owner, fd, named)
+
+
+def _remove_second_name(fd: int, new_path: str) -> None:
+    """Finish what a crash interrupted in `give_name`."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(new_path), os.fstat(fd)):
+            os.unlink(new_path)
+
+
+def _open_tree(opened: OpenedArchive, cache_bytes: int) -> WritableArchiveTree:
+    journal = opened.journal_file.open()
+    if journal is not None:
+        opened.left_over = True
+        return _continue(opened, journal, cache_bytes)
+    if not opened.named:
+        os.ftruncate(opened.fd, 0)
+    mark = ArchiveMark.of(opened.fd)
+    if opened.named and not mark.archive_bytes:
+        raise CorruptError(opened.path, "not a zip archive: it is empty")
+    opened.committed_bytes = mark.archive_bytes
+    base = _open_base(opened, mark, cache_bytes)
+    journal = opened.journal_file.create(mark)
+    return WritableArchiveTree.begin(journal, base, owner=opened.owner)
+
+
+def _continue(opened: OpenedArchive, journal: Journal, cache_bytes: int) -> WritableArchiveTree:
+    """Replay what a crash left, and settle what it left of a commit."""
+    first = ArchiveMark.decode(journal.context)
+    if opened.named or first.archive_bytes:
+        _require_same(opened, first)
+    tree = WritableArchiveTree.replayed(journal, _open_base(opened, first, cache_bytes))
+    if not opened.named:
+        # Never committed. The unnamed file may be another one than it was.
+        os.ftruncate(opened.fd, 0)
+        with journal.lock:
+            mark = ArchiveMark.of(opened.fd)
+            journal.rewrite(records_of(tree.ledger.state), mark.encode())
+        return tree
+    done = tree.ledger.state.notes.get(COMMIT_DONE)
+    committed = first if done is None else ArchiveMark.decode(done.text)
+    opened.committed_bytes = settle_tail(opened.fd, opened.path, committed)
+    return tree
+
+
+def _require_same(opened: OpenedArchive, first: ArchiveMark) -> None:
+    if not opened.named:
+        os.unlink(opened.path + NEW_SUFFIX)
+        raise PathNotFoundError(opened.path, "the archive is gone, but its journal is there")
+    if not first.matches(opened.fd):
+        raise foreign(opened.path)
+
+
+def _open_base(opened: OpenedArchive, mark: ArchiveMark, cache_bytes: int) -> Base:
+    if not mark.archive_bytes:
+        return NoArchive(opened.path, opened.fd)
+    opened.archive = Archive.open(
+        opened.path, cache_bytes=cache_bytes, size_bytes=mark.archive_bytes
+    )
+    return ArchiveBase(ArchiveTree(opened.archive, uid=opened.owner.uid, gid=opened.owner.gid))
+
+
+def _open_file(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o666)
+    except PermissionError as error:
+        raise DeniedError(path, "no permission to write the archive") from error
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise ReadOnlyError(path, "on a read-only file system") from error
+        raise CreateFailedError(path, os.strerror(error.errno or 0)) from error
+
+
+def _rename_to_free(old: str, new: str) -> None:
+    """Rename, but not over what is there. Raises: FileExistsError, OSError."""
+    try:
+        os.link(old, new)
+    except PermissionError:  # a file system without hard links
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new) from None
+        os.rename(old, new)
+        return
+    os.unlink(old)
