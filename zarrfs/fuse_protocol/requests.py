@@ -12,6 +12,9 @@ Raises: MalformedMessageError from every parser, nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from zarrfs.errors import MalformedMessageError
@@ -70,10 +73,18 @@ def nothing(message: Message, end: int) -> tuple[()]:
 
 def name(message: Message, end: int) -> tuple[bytes]:
     """LOOKUP, UNLINK, RMDIR, REMOVEXATTR: one name."""
-    # The first NUL is the last byte, and something comes before it.
-    if message.find(0, 40, end) != end - 1 or not 42 <= end <= 41 + _NAME_MAX:
-        raise MalformedMessageError("name", "empty, too long, or not terminated where it ends")
-    return (bytes(message[40 : end - 1]),)
+    if not 42 <= end <= 41 + _NAME_MAX or message[end - 1]:
+        raise MalformedMessageError("name", "empty, too long or not terminated")
+    only: tuple[bytes] = _bytes_of(end - 41)(message, HEADER_SIZE)
+    if 0 in only[0]:
+        raise MalformedMessageError("name", "more than one")
+    return only
+
+
+@cache
+def _bytes_of(length: int) -> Callable[[Message, int], tuple[bytes]]:
+    """Return what copies so many bytes out of a buffer: half the price of slicing it."""
+    return Struct(f"{length}s").unpack_from
 
 
 def forget(message: Message, end: int) -> tuple[int]:

@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeAlias
 
 from zarrfs.fuse_protocol.opcodes import OPCODE_LIMIT, Opcode
 
-BUCKETS = 48
-"""2**47 ns are 39 hours."""
+BUCKETS = 64
+"""Enough for any time that fits into 64 bits of nanoseconds."""
 
 
 class LastError(NamedTuple):
@@ -40,7 +40,7 @@ class ThreadCounters:
 
     __slots__ = (
         "bytes_read", "bytes_written", "errors", "in_flight", "last_error", "latencies",
-        "operations",
+        "operations", "took_ns",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,6 +50,8 @@ class ThreadCounters:
         self.bytes_read = 0
         self.bytes_written = 0
         self.in_flight = IDLE
+        self.took_ns = 0
+        """How long the last request took."""
         self.last_error: LastError | None = None
 
 
@@ -84,6 +86,10 @@ class Counters:
     def in_flight(self) -> list[InFlight]:
         """Return the requests being worked on now."""
         return [busy for thread in self._threads if (busy := thread.in_flight) is not IDLE]
+
+    def total(self) -> int:
+        """Return how many requests were answered."""
+        return sum(sum(thread.operations) for thread in self._threads)
 
     def snapshot(self) -> CounterSnapshot:
         """Return the sums as of now."""

@@ -12,9 +12,9 @@ from zarrfs.fuse_protocol.directory import (
     dirent_packer,
     direntplus_packer,
 )
-from zarrfs.fuse_protocol.replies import Timeout
+from zarrfs.fuse_protocol.replies import Replies
 from zarrfs.storage.tree import NodeId
-from zarrfs.vfs.operations import CachePolicy, Caller, FileHandle, FileSystem
+from zarrfs.vfs.operations import Caller, FileHandle, FileSystem
 
 _NANOSECONDS = 1_000_000_000
 _SECONDS_MASK = (1 << 64) - 1
@@ -27,12 +27,9 @@ _LONGEST_NAME = 255
 class FolderReplies:
     """Answers READDIR and READDIRPLUS for one session."""
 
-    def __init__(self, filesystem: FileSystem, policy: CachePolicy) -> None:
+    def __init__(self, filesystem: FileSystem, replies: Replies) -> None:
         self._filesystem = filesystem
-        self._timeouts = (
-            *Timeout.from_seconds(policy.entry_timeout_s),
-            *Timeout.from_seconds(policy.attr_timeout_s),
-        )
+        self._timeouts = replies.timeouts
         # By length of name: a list index is the cheapest lookup there is.
         self._packers = [dirent_packer(length) for length in range(_LONGEST_NAME + 1)]
         self._plus_packers = [direntplus_packer(length) for length in range(_LONGEST_NAME + 1)]

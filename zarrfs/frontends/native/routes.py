@@ -227,7 +227,7 @@ def routes(
     """
     replies = Replies(policy.entry_timeout_s, policy.attr_timeout_s, policy.negative_timeout_s)
     own = Handlers(filesystem, policy, replies, backing)
-    folders = FolderReplies(filesystem, policy)
+    folders = FolderReplies(filesystem, replies)
     # INIT and INTERRUPT concern the session itself, which answers them.
     handlers: dict[Opcode, Callable[..., Any]] = {
         Opcode.LOOKUP: own.lookup,

@@ -26,11 +26,13 @@ from collections.abc import Callable, Sequence
 from zarrfs.errors import MalformedMessageError
 from zarrfs.frontends.native.callers import is_being_killed
 from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCounters
+from zarrfs.frontends.native.crew import LONG_NS, SHORT_RUN, Crew
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
 from zarrfs.frontends.native.request_log import RequestLog
 from zarrfs.frontends.native.routes import Route, UnansweredOpcodeError, routes
+from zarrfs.frontends.native.spinner import Spinner
 from zarrfs.frontends.native.wishes import wishes_for
 from zarrfs.fuse_protocol import notifications, requests
 from zarrfs.fuse_protocol.flags import UNIQUE_RESEND, InitFlags
@@ -46,6 +48,9 @@ logger = logging.getLogger(__name__)
 # Looked up once: these run for every request.
 _tuple = tuple.__new__
 _now_ns = time.perf_counter_ns
+_readv = os.readv
+_writev = os.writev
+_pack_header = OUT_HEADER.pack
 _READ = int(Opcode.READ)
 _WRITE = int(Opcode.WRITE)
 _UNANSWERED = frozenset(wire.opcode for wire in WIRE.values() if wire.answer is Answer.NOTHING)
@@ -90,6 +95,8 @@ class Session:
         self._resumed = False
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
+        self._size = max(options.threads, 1)
+        self._crew = Crew(self._size, self.counters)
         self._routes: Sequence[Route | None] = [None] * OPCODE_LIMIT
         self._threads: list[threading.Thread] = []
 
@@ -137,13 +144,16 @@ class Session:
             if not self._serve_one(buffer, counters):
                 return
         self._prepare(self.negotiated)
-        for number in range(max(self._options.threads, 1)):
-            counters = counters if number == 0 else self.counters.add_thread()
-            thread = threading.Thread(
-                target=self._serve, args=(counters,), name=f"zarrfs-serve-{number}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
+        self._start_thread("serve-0", self._serve, counters)
+        for number in range(1, self._size):
+            self._start_thread(f"serve-{number}", self._serve_when_needed)
+        if self._size > 1:
+            self._start_thread("watch", self._crew.watch)
+
+    def _start_thread(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, name=f"zarrfs-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the connection has ended; False when time ran out first."""
@@ -180,15 +190,40 @@ class Session:
 
     # The loop
 
+    def _serve_when_needed(self) -> None:
+        if self._crew.rest():
+            self._serve(self.counters.add_thread())
+
     def _serve(self, counters: ThreadCounters) -> None:
+        """Read and answer until the connection ends; rest when others suffice."""
+        crew = self._crew
         buffer = bytearray(_BUFFER_SIZE_BYTES)
-        while self._serve_one(buffer, counters):
-            pass
+        spinner = Spinner(self.fd)
+        short_run = 0
+        while True:
+            if crew.is_alone:
+                spinner.look()
+            if not self._serve_one(buffer, counters):
+                crew.end()
+                return
+            if crew.watch_sleeps:
+                crew.wake()
+            if counters.took_ns > LONG_NS:
+                short_run = 0
+                crew.bring_in()
+            elif crew.is_alone:
+                continue
+            elif short_run < SHORT_RUN:
+                short_run += 1
+            elif crew.leave():
+                short_run = 0
+                if not crew.rest():
+                    return
 
     def _serve_one(self, buffer: bytearray, counters: ThreadCounters) -> bool:
         """Read and answer one request; False when there will be no more."""
         try:
-            end = os.readv(self.fd, [buffer])
+            end = _readv(self.fd, (buffer,))
         except OSError as error:
             if error.errno in _READ_AGAIN:
                 return True
@@ -203,7 +238,7 @@ class Session:
 
     def _answer(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
         _, opcode, unique, nodeid, uid, gid, pid, extensions = requests.header(buffer, end)
-        began_ns = time.perf_counter_ns()
+        began_ns = _now_ns()
         counters.in_flight = (unique, opcode, pid, began_ns)
         try:
             route = self._routes[opcode] if opcode < OPCODE_LIMIT else None
@@ -225,17 +260,16 @@ class Session:
             self._reply_error(opcode, unique, error, counters)
         finally:
             counters.in_flight = IDLE
+            counters.took_ns = took_ns = _now_ns() - began_ns
             if opcode < OPCODE_LIMIT:
                 counters.operations[opcode] += 1
-                elapsed_ns = _now_ns() - began_ns
-                counters.latencies[opcode][elapsed_ns.bit_length()] += 1
+                counters.latencies[opcode][took_ns.bit_length()] += 1
 
     def _reply(self, unique: int, body: Buffer | None) -> None:
-        if not body:
-            os.write(self.fd, OUT_HEADER.pack(_HEADER_SIZE, 0, unique))
-            return
-        header = OUT_HEADER.pack(_HEADER_SIZE + len(body), 0, unique)
-        os.writev(self.fd, (header, body))
+        if body:
+            _writev(self.fd, (_pack_header(_HEADER_SIZE + len(body), 0, unique), body))
+        else:
+            os.write(self.fd, _pack_header(_HEADER_SIZE, 0, unique))
 
     def _reply_error(
         self, opcode: int, unique: int, error: Exception, counters: ThreadCounters
