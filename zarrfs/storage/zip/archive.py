@@ -5,15 +5,21 @@ Any thread.
 
 from __future__ import annotations
 
+import logging
+import os
+
+from zarrfs.errors import ZarrfsError
 from zarrfs.storage.zip.archive_file import ArchiveFile
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES, Content
 from zarrfs.storage.zip.directory import read_directory
-from zarrfs.storage.zip.end_record import EndRecord, locate
+from zarrfs.storage.zip.end_record import EndRecord, locate, locate_before_cut
 from zarrfs.storage.zip.format import CENTRAL
 from zarrfs.storage.zip.hierarchy import build_index
 from zarrfs.storage.zip.index import ZipIndex
 from zarrfs.storage.zip.index_cache import WORTH_SAVING, IndexCache, Saved
 from zarrfs.storage.zip.problems import Problems
+
+log = logging.getLogger(__name__)
 
 
 class Archive:
@@ -54,7 +60,7 @@ class Archive:
         """
         file = ArchiveFile(path, size_bytes)
         try:
-            end = locate(file.fd, file.size_bytes, path)
+            end = _locate(file)
             saved = _read_index(file, end, IndexCache(index_folder) if save_index else None)
         except BaseException:
             file.close()
@@ -76,6 +82,35 @@ class Archive:
 
     def close(self) -> None:
         self.file.close()
+
+
+def committed_before(path: str) -> int:
+    """Return where an archive ended when the journal beside it was begun; 0 without one."""
+    from zarrfs.storage.inodes.journal import read_header
+    from zarrfs.storage.zip.writable_journal import ArchiveMark, journal_path
+
+    try:
+        fd = os.open(journal_path(os.path.realpath(path)), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return ArchiveMark.decode(read_header(fd).context).archive_bytes
+    except (ZarrfsError, OSError, ValueError, TypeError):
+        return 0
+    finally:
+        os.close(fd)
+
+
+def _locate(file: ArchiveFile) -> EndRecord:
+    """Find the archive's end; that of the last whole commit, if a later one is being
+    written just now, or was cut short."""
+    whole_bytes = committed_before(file.path)
+    if not 0 < whole_bytes < file.size_bytes:
+        return locate(file.fd, file.size_bytes, file.path)
+    end = locate_before_cut(file.fd, file.size_bytes, whole_bytes, file.path)
+    if end.end != file.size_bytes:
+        log.warning("%s: an unfinished commit is left out", file.path)
+    return end
 
 
 def _read_index(file: ArchiveFile, end: EndRecord, cache: IndexCache | None) -> Saved:

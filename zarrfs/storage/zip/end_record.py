@@ -7,6 +7,7 @@ Specification: APPNOTE.TXT 4.3.14 to 4.3.16.
 
 from __future__ import annotations
 
+import mmap
 import os
 from typing import Final, NamedTuple
 
@@ -145,3 +146,25 @@ def _directory_start(fd: int, claims: _Claims) -> int | None:
         if os.pread(fd, len(CENTRAL_SIGNATURE), start) == CENTRAL_SIGNATURE:
             return start
     return None
+
+
+def locate_before_cut(fd: int, size_bytes: int, whole_bytes: int, subject: str) -> EndRecord:
+    """Find the last end record of an archive whose newest commit was cut short.
+
+    Commits only append: the archive ended whole at `whole_bytes` once, and
+    perhaps again after that. An archive stored within the cut-off part has no
+    end record that fits, because its offsets count from its own beginning.
+
+    Raises: CorruptError.
+    """
+    base = locate(fd, whole_bytes, subject).base
+    with mmap.mmap(fd, size_bytes, prot=mmap.PROT_READ) as data:
+        found = data.rfind(END_SIGNATURE, whole_bytes)
+        while found >= 0:
+            tail = data[found : found + TAIL_BYTES]
+            if len(tail) >= END.size:
+                record, _ = _read_end(fd, tail, 0, found, subject)
+                if record is not None and record.base == base and record.end <= size_bytes:
+                    return record
+            found = data.rfind(END_SIGNATURE, whole_bytes, found)
+    return locate(fd, whole_bytes, subject)

@@ -82,17 +82,11 @@ def _rewritten(
 
 
 def _decode(name: bytes, records: Records, row: int) -> bytes:
-    """Without the UTF-8 flag a name is in code page 437, except that Unix
-    writers store the bytes of the file system: then UTF-8 is taken as such."""
+    """Without the UTF-8 flag a name is in code page 437, except that Unix writers
+    store the bytes of the file system, as UTF-8 or whatever they are."""
     fields = records.fields[row]
-    if fields["flags"] & Flag.UTF8:
+    if fields["flags"] & Flag.UTF8 or fields["host"] in UNIX_HOSTS:
         return name
-    if fields["host"] in UNIX_HOSTS:
-        try:
-            name.decode("utf-8")
-            return name
-        except UnicodeDecodeError:
-            pass
     return name.decode("cp437").encode("utf-8")
 
 
