@@ -1,8 +1,9 @@
 """The nodes of a view's source, with their attributes, as current as the source.
 
 Owns what a view remembers of the source's documents. A static source is read
-once; any other is asked for its documents' times on every call. All methods
-may be called from several threads at once.
+once; any other is asked for its documents' times again after `TRUST_S`: views
+are stacked, and each asks the one below it several times. All methods may be
+called from several threads at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from zarrfs.errors import KeyNotFoundError, MetadataNotFoundError, ZarrfsError
 from zarrfs.storage.backend import Backend, Key, KeyStat
@@ -19,6 +20,7 @@ from zarrfs.zarr_format.documents import Json, NodeKind, decode_document
 from zarrfs.zarr_format.keys import ZARRAY, ZATTRS, join_key, split_key
 from zarrfs.zarr_format.layout import ArrayLayout
 
+TRUST_S: Final = 0.05
 _REMEMBERED: Final = 65536
 _RACY_NS: Final = 50_000_000
 """A document changed this recently may change again without a new time."""
@@ -50,6 +52,13 @@ class SourceNode:
         return self.layout
 
 
+class _Known(NamedTuple):
+    """What was at a path (None: no node), and when that was looked at."""
+
+    node: SourceNode | None
+    at_s: float
+
+
 class SourceNodes:
     """The nodes of one backend."""
 
@@ -57,26 +66,23 @@ class SourceNodes:
         self.source = source
         self._static = source.static
         self._hierarchy = Hierarchy(source)
-        self._nodes: dict[str, SourceNode | None] = {}
+        self._nodes: dict[str, _Known] = {}
         """What was found at a path. Single reads and writes need no lock."""
         self._parsed: dict[str, tuple[KeyStat, Mapping[str, Json]]] = {}
         """Attributes by key. Single reads and writes need no lock."""
 
     def node(self, path: str) -> SourceNode | None:
         """Return the node at a path, or None where there is none."""
-        if self._static:
-            try:
-                return self._nodes[path]
-            except KeyError:
-                pass
-        found = self._find(path)
         known = self._nodes.get(path)
-        if known is not None and found is not None and _same(known, found):
-            return known
+        if known is not None and (self._static or time.monotonic() - known.at_s < TRUST_S):
+            return known.node
+        at_s = time.monotonic()
+        found = self._find(path)
+        if known is not None and known.node is not None and found is not None:
+            found = known.node if _same(known.node, found) else found
         if len(self._nodes) >= _REMEMBERED:
             self._nodes.clear()
-        if found is not None or self._static:
-            self._nodes[path] = found
+        self._nodes[path] = _Known(found, at_s)
         return found
 
     def array_above(self, key: str) -> SourceNode | None:
@@ -84,7 +90,7 @@ class SourceNodes:
         prefix = key
         while True:  # most keys are chunks of arrays that are known
             known = self._nodes.get(prefix)
-            if known is not None and known.is_array:
+            if known is not None and known.node is not None and known.node.is_array:
                 current = self.node(prefix)
                 if current is not None and current.is_array:
                     return current

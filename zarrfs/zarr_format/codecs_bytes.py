@@ -249,8 +249,11 @@ def make_numcodec(config: Mapping[str, Any]) -> Any:
     import numcodecs
 
     codec_id = str(config.get("id"))
+    parameters = dict(config)
+    if codec_id == "lzma":
+        parameters.pop("delta", None)  # GDAL says it, and the xz container says it again
     try:
-        return numcodecs.get_codec(dict(config))
+        return numcodecs.get_codec(parameters)
     except (ImportError, numcodecs.errors.UnknownCodecError) as error:
         raise UnsupportedError(f"codec {codec_id}", "not available here") from error
     except (TypeError, ValueError, AttributeError) as error:

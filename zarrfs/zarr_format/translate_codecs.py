@@ -110,6 +110,8 @@ def _bytes_codec_to_v3(config: Mapping[str, Json], stored: DataType) -> Json:
     if codec_id == "crc32c" and parameters.get("location", "end") == "end":
         return {"name": "crc32c"}
     if codec_id in BYTES_CODECS_OF_V3:
+        if codec_id == "lzma":
+            parameters.pop("delta", None)  # GDAL's own; the xz container says it again
         return _codec(f"numcodecs.{codec_id}", parameters)
     raise _no_equal(codec_id)
 
