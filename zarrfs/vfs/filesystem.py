@@ -16,6 +16,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from zarrfs.errors import (
     ExistsError,
@@ -156,12 +157,20 @@ class Vfs:
         if self._overridden:
             is_folder = stat.S_ISDIR(self._tree.attr(nodeid).mode)
             change = permissions.check_change(change, self._options, is_folder=is_folder)
+        if change.mode is None and (change.uid is not None or change.gid is not None):
+            change = self._without_privileges(nodeid, change)
         if change.size is not None and handle:
             # Through the descriptor: the file's mode may forbid opening it again.
             self._handles.file(nodeid, handle).truncate(change.size)
-            change = _without_size(change)
+            change = replace(change, size=None)
         attr = self._tree.set_attr(nodeid, change)
         return permissions.shown_attr(attr, self._options) if self._overridden else attr
+
+    def _without_privileges(self, nodeid: NodeId, change: AttrChange) -> AttrChange:
+        """A file that changes hands loses its set-ID bits, chown(2)."""
+        mode = self._tree.attr(nodeid).mode
+        lost = permissions.privileges_lost(mode)
+        return replace(change, mode=mode & ~lost) if lost else change
 
     def killpriv(self, caller: Caller, nodeid: NodeId) -> None:
         mode = self._tree.attr(nodeid).mode
@@ -424,17 +433,6 @@ class Vfs:
         self._check_writable()
         if self._zarr is not None and self._zarr.owns(name):
             raise OSError(errno.EPERM, "read from the Zarr documents, not stored")
-
-
-def _without_size(change: AttrChange) -> AttrChange:
-    return AttrChange(
-        mode=change.mode,
-        uid=change.uid,
-        gid=change.gid,
-        atime_ns=change.atime_ns,
-        mtime_ns=change.mtime_ns,
-        ctime_ns=change.ctime_ns,
-    )
 
 
 def _seek_without_holes(size: int, offset: int, whence: int) -> int:

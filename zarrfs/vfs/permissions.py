@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 
 from zarrfs.errors import DeniedError
 from zarrfs.storage.tree import Attr, AttrChange, Entry, Owner
@@ -51,14 +52,11 @@ def check_change(change: AttrChange, options: VfsOptions, *, is_folder: bool) ->
     )
     if any(None not in pair and pair[0] != pair[1] for pair in asked):
         raise OSError(errno.EPERM, "fixed by a mount option")
-    return AttrChange(
+    return replace(
+        change,
         mode=change.mode if bits is None else None,
         uid=change.uid if options.uid is None else None,
         gid=change.gid if options.gid is None else None,
-        size=change.size,
-        atime_ns=change.atime_ns,
-        mtime_ns=change.mtime_ns,
-        ctime_ns=change.ctime_ns,
     )
 
 
@@ -76,11 +74,11 @@ def inherit(parent: Attr, caller: Caller, mode: int) -> tuple[int, Owner]:
 
 
 def privileges_lost(mode: int) -> int:
-    """Return the bits that a write by an ordinary user takes from a mode.
+    """Return the bits that a write by an ordinary user, or any chown, takes from a mode.
 
     S_ISGID without group execution once meant mandatory locking, and stays.
     """
-    if not stat.S_ISREG(mode):
+    if stat.S_ISDIR(mode):
         return 0
     sgid = stat.S_ISGID if mode & stat.S_IXGRP else 0
     return mode & (stat.S_ISUID | sgid)

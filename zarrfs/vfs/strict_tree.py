@@ -17,6 +17,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from zarrfs.errors import InvalidArgumentError, NotFoundError, PathNotFoundError
@@ -201,14 +202,7 @@ class StrictTree(WarningTree):
                 file.flush()
             finally:
                 file.close()
-            change = AttrChange(
-                mode=change.mode,
-                uid=change.uid,
-                gid=change.gid,
-                atime_ns=change.atime_ns,
-                mtime_ns=change.mtime_ns,
-                ctime_ns=change.ctime_ns,
-            )
+            change = replace(change, size=None)
         attr = self.inner.set_attr(nodeid, change)
         stage = self._stages.get(nodeid)
         return attr if stage is None else stage.apply(attr)
