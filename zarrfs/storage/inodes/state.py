@@ -287,12 +287,22 @@ class TreeState:
     def _settled(self, record: records.Settled) -> None:
         node = self.node(record.nodeid)
         if record.source != records.NOT_RELOCATED:
-            self._bury_all(node)
             where = Extent(0, record.size, IN_ARCHIVE | record.source)
-            node.extents = node.published = [where] if record.size else []
+            self._relocate_published(node, [where] if record.size else [])
         if node.settled is None:
             node.settled = {}
         node.settled[record.path] = record
+
+    def _relocate_published(self, node: Node, extents: list[Extent]) -> None:
+        """What is published is found elsewhere now, whatever was written since."""
+        if node.published is node.extents:
+            self._bury_all(node)
+            node.extents = node.published = extents
+            return
+        before = journal_ranges(node.published or ())
+        self.dead.extend(subtract(before, journal_ranges(node.extents)))
+        node.published = extents
+        node.horizon = 0
 
     def _clear(self, record: records.Clear) -> None:
         node = self.node(record.nodeid)

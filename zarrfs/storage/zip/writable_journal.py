@@ -102,6 +102,10 @@ class JournalFile:
         sync_folder(self.path)
         return journal
 
+    def remove_if_empty(self) -> None:
+        if not os.fstat(self.fd).st_size:
+            self.remove()
+
     def remove(self) -> None:
         """Everything it holds is in the archive."""
         with suppress(FileNotFoundError):

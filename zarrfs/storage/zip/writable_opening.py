@@ -72,6 +72,12 @@ class OpenedArchive:
         self.named = True
         sync_folder(self.path)
 
+    def remove_nameless(self) -> None:
+        """Remove an archive that never had its name; the journal has what it would hold."""
+        if not self.named:
+            with suppress(OSError):
+                os.unlink(self.path + NEW_SUFFIX)
+
     def close(self) -> None:
         """Let go of files and locks; the journal stays for whoever comes next."""
         if self.archive is not None:
@@ -90,11 +96,15 @@ def open_for_writing(
     try:
         opened = _open_archive(path, journal_file, owner)
     except BaseException:
+        journal_file.remove_if_empty()
         journal_file.close()
         raise
     try:
         return opened, _open_tree(opened, cache_bytes)
     except BaseException:
+        if not opened.left_over:
+            journal_file.remove()
+        opened.remove_nameless()
         opened.close()
         raise
 
@@ -142,28 +152,30 @@ def _open_tree(opened: OpenedArchive, cache_bytes: int) -> WritableArchiveTree:
 def _continue(opened: OpenedArchive, journal: Journal, cache_bytes: int) -> WritableArchiveTree:
     """Replay what a crash left, and settle what it left of a commit."""
     first = ArchiveMark.decode(journal.context)
-    if opened.named or first.archive_bytes:
-        _require_same(opened, first)
+    if opened.named and not first.matches(opened.fd):
+        raise foreign(opened.path)
+    if not opened.named and first.archive_bytes:
+        raise _gone(opened.path)
     tree = WritableArchiveTree.replayed(journal, _open_base(opened, first, cache_bytes))
+    done = tree.ledger.state.notes.get(COMMIT_DONE)
     if not opened.named:
-        # Never committed. The unnamed file may be another one than it was.
+        if done is not None:
+            raise _gone(opened.path)
+        # The file that is to become the archive may be another one than it was.
         os.ftruncate(opened.fd, 0)
         with journal.lock:
-            mark = ArchiveMark.of(opened.fd)
-            journal.rewrite(records_of(tree.ledger.state), mark.encode())
+            context = ArchiveMark.of(opened.fd).encode()
+            journal.rewrite(records_of(tree.ledger.state), context)
         return tree
-    done = tree.ledger.state.notes.get(COMMIT_DONE)
     committed = first if done is None else ArchiveMark.decode(done.text)
     opened.committed_bytes = settle_tail(opened.fd, opened.path, committed)
     return tree
 
 
-def _require_same(opened: OpenedArchive, first: ArchiveMark) -> None:
-    if not opened.named:
-        os.unlink(opened.path + NEW_SUFFIX)
-        raise PathNotFoundError(opened.path, "the archive is gone, but its journal is there")
-    if not first.matches(opened.fd):
-        raise foreign(opened.path)
+def _gone(path: str) -> PathNotFoundError:
+    return PathNotFoundError(
+        path, "the archive is gone", remedy=f"changes to it are still in {journal_path(path)}"
+    )
 
 
 def _open_base(opened: OpenedArchive, mark: ArchiveMark, cache_bytes: int) -> Base:
