@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from zarrfs.errors import (
+    BusyError,
     ChunkNotFoundError,
     DeniedError,
     ExistsError,
@@ -78,17 +79,18 @@ class Storage:
     ) -> Self:
         """Open the store at a path; its kind is inferred unless `storage` names it.
 
-        With `read_only=None` it is opened for writing where that is possible.
+        With `read_only=None` it is opened for writing where that is possible,
+        and for reading where permissions or another writer forbid it.
 
         Raises: PathNotFoundError, UnknownBackendError, CannotOpenMemoryError;
         UnsupportedError when no backend recognises the path; CorruptError;
-        with `read_only=False`, ReadOnlyError or DeniedError.
+        with `read_only=False`, ReadOnlyError, DeniedError or BusyError.
         """
         location = os.fsdecode(path)
         factory = registry.get(storage if storage is not None else registry.infer(location))
         try:
             return cls(factory.open(location, read_only=bool(read_only)))
-        except (ReadOnlyError, DeniedError):
+        except (ReadOnlyError, DeniedError, BusyError):
             if read_only is not None:
                 raise
         return cls(factory.open(location, read_only=True))

@@ -13,6 +13,7 @@ import pytest
 from tests.suites.dict_backend import DictBackend, Folder, Value
 from tests.suites.documents import KEY_STYLES, V2_GROUP, V3_GROUP, v2_array, v3_array
 from zarrfs.errors import (
+    BusyError,
     CannotOpenMemoryError,
     CreateFailedError,
     InvalidArgumentError,
@@ -28,7 +29,7 @@ from zarrfs.storage.backend import Key
 from zarrfs.storage.storage import Storage
 
 PLAIN_STYLES = {name.replace("/", "slash"): style for name, style in KEY_STYLES.items()}
-KINDS_ON_DISK = ["directory", "filesystem"]
+KINDS_ON_DISK = ["directory", "filesystem", "zip"]
 
 
 def test_memory() -> None:
@@ -46,8 +47,8 @@ def test_stores_are_made_and_opened(tmp_path: Path, kind: str) -> None:
         storage.write_metadata(V3_GROUP)
         storage.write_metadata(v3_array([4], [2]), path="a")
         storage.write_chunk((0,), b"first", path="a")
-    for opened in (Storage.open(path), Storage.open(str(path), storage=kind)):
-        with opened as storage:
+    for location, named in ((path, None), (str(path), kind)):
+        with Storage.open(location, storage=named) as storage:
             assert storage.backend.kind == registry.canonical_name(kind)
             assert storage.location == str(path)
             assert storage.read_chunk((0,), path="a") == b"first"
@@ -134,6 +135,15 @@ def test_opening_what_is_no_store(tmp_path: Path) -> None:
         Storage.open(tmp_path / "notes.txt")
 
 
+def test_one_writer_of_an_archive_and_readers_beside_it(tmp_path: Path) -> None:
+    Storage.init("zip", path=tmp_path / "a.zip").close()
+    with Storage.open(tmp_path / "a.zip") as writer, Storage.open(tmp_path / "a.zip") as reader:
+        assert not writer.read_only
+        assert reader.read_only
+        with pytest.raises(BusyError):
+            Storage.open(tmp_path / "a.zip", read_only=False)
+
+
 class ReadableOnly(DictBackend):
     """Refuses to be opened for writing, as a file without permission does."""
 
@@ -161,7 +171,7 @@ def test_writing_is_optional_unless_asked_for() -> None:
 
 def test_a_million_chunks_are_listed() -> None:
     value: Value = (b"", 0)
-    rows: Folder = {str(i): {str(j): value for j in range(1000)} for i in range(1001)}
+    rows: Folder = {str(i): dict.fromkeys(map(str, range(1000)), value) for i in range(1001)}
     storage = Storage(DictBackend(content={"a": {"c": rows}}))
     storage.write_metadata(v3_array([1000, 1000], [1, 1], "uint8"), path="a")
     seen = bytearray(1_000_000)
@@ -172,7 +182,7 @@ def test_a_million_chunks_are_listed() -> None:
 
 def test_a_million_chunks_in_one_folder() -> None:
     value: Value = (b"", 0)
-    storage = Storage(DictBackend(content={str(n): value for n in range(1_000_001)}))
+    storage = Storage(DictBackend(content=dict.fromkeys(map(str, range(1_000_001)), value)))
     storage.write_metadata(v2_array([1_000_000], [1], "|u1"))
     seen = bytearray(1_000_000)
     for (n,) in storage.iter_chunks():
