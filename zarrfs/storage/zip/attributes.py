@@ -115,6 +115,12 @@ def _dos_times_ns(fields: NDArray[Any]) -> Ints:
     return utc * 1_000_000_000
 
 
+def dos_time_ns(date: int, clock: int) -> int:
+    """Return when a DOS date and time are, in nanoseconds since the epoch."""
+    fields = np.array([(clock, date)], [("time", "<u2"), ("date", "<u2")])
+    return int(_dos_times_ns(fields)[0])
+
+
 def _hours_utc_s(date: Ints, hour: Ints) -> Ints:
     """When local hours of DOS dates begin, in seconds since the epoch."""
     year = (date >> 9) + 1980

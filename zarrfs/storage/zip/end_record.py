@@ -157,14 +157,29 @@ def locate_before_cut(fd: int, size_bytes: int, whole_bytes: int, subject: str) 
 
     Raises: CorruptError.
     """
-    base = locate(fd, whole_bytes, subject).base
+    last_whole = locate(fd, whole_bytes, subject)
+    return _last_of(fd, size_bytes, whole_bytes, last_whole.base, subject) or last_whole
+
+
+def locate_lost(fd: int, size_bytes: int, subject: str) -> EndRecord | None:
+    """Find the last end record that fits, however far from the end of the file.
+
+    Only of an archive that begins where the file does: that of an archive stored
+    in this one is none.
+    """
+    return _last_of(fd, size_bytes, 0, 0, subject)
+
+
+def _last_of(fd: int, size_bytes: int, after: int, base: int, subject: str) -> EndRecord | None:
+    if not size_bytes:
+        return None
     with mmap.mmap(fd, size_bytes, prot=mmap.PROT_READ) as data:
-        found = data.rfind(END_SIGNATURE, whole_bytes)
+        found = data.rfind(END_SIGNATURE, after)
         while found >= 0:
             tail = data[found : found + TAIL_BYTES]
             if len(tail) >= END.size:
                 record, _ = _read_end(fd, tail, 0, found, subject)
                 if record is not None and record.base == base and record.end <= size_bytes:
                     return record
-            found = data.rfind(END_SIGNATURE, whole_bytes, found)
-    return locate(fd, whole_bytes, subject)
+            found = data.rfind(END_SIGNATURE, after, found)
+    return None

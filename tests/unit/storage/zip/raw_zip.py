@@ -5,10 +5,14 @@ Each record is spelled out from APPNOTE.TXT, apart from anything in zarrfs.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
+
+from typing_extensions import Buffer
 
 
 @dataclass
@@ -145,3 +149,16 @@ def deflated(name: bytes, content: bytes, **fields: object) -> RawEntry:
     for field_name, value in fields.items():
         setattr(entry, field_name, value)
     return entry
+
+
+class Unseekable(io.RawIOBase):
+    """A pipe, as far as a writer can tell: sizes go into data descriptors."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self.target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        return self.target.write(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import stat
@@ -10,13 +9,11 @@ import subprocess
 import time
 import zipfile
 from pathlib import Path
-from typing import IO
 from zlib import crc32
 
 import pytest
-from typing_extensions import Buffer
 
-from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
+from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, Unseekable, deflated
 from zarrfs.storage.backend import Key
 from zarrfs.storage.tree import ROOT
 from zarrfs.storage.zip.backend import ZipBackend
@@ -96,19 +93,6 @@ def test_jar(folder: Path) -> None:
 
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-
-
-class Unseekable(io.RawIOBase):
-    """A pipe, as far as a writer can tell: sizes go into data descriptors."""
-
-    def __init__(self, target: IO[bytes]) -> None:
-        self.target = target
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Buffer, /) -> int:
-        return self.target.write(data)
 
 
 @pytest.mark.parametrize("method", METHODS)
