@@ -193,6 +193,7 @@ def test_an_open_file_that_is_replaced_or_removed(here: Path) -> None:
         os.ftruncate(removed.fileno(), 2)
         removed.seek(0)
         assert removed.read() == b"OL"
+        assert os.fstat(removed.fileno()).st_nlink == 0
         assert os.listdir(here) == []
 
 

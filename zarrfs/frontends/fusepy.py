@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from zarrfs.errors import BusyError, DeniedError, UnavailableError, UnsupportedError
-from zarrfs.frontends.fusepy_operations import ENCODING, FusepyOperations
+from zarrfs.frontends.fusepy_callbacks import ENCODING
+from zarrfs.frontends.fusepy_operations import FusepyOperations
 from zarrfs.vfs.operations import FileSystem
 
 _LIBRARY_CHOICES = ("FUSE_LIBRARY_PATH", "FUSE_LIBRARY_NAME")
@@ -110,16 +111,15 @@ class FusepyMount:
             "fsname": os.fsencode(chosen.fsname.replace(",", "_")).decode(ENCODING),
             "subtype": "zarrfs",
             "use_ino": True,
-            # Else an open file that is replaced or removed would get a hidden
-            # name first, and for a moment nothing would be at its place.
-            "hard_remove": True,
             "ro": chosen.read_only,
             "allow_other": chosen.allow_other,
             "default_permissions": chosen.default_permissions,
             "noexec": chosen.noexec,
             "noatime": chosen.noatime,
             "entry_timeout": policy.entry_timeout_s,
-            "attr_timeout": policy.attr_timeout_s,
+            # libfuse has a node for each name, so that the kernel would remember
+            # the attributes of a file with several names apart.
+            "attr_timeout": policy.attr_timeout_s if chosen.read_only else 0.0,
             "negative_timeout": policy.negative_timeout_s,
         }
         if _libfuse_version(self._binding) < (3, 0):

@@ -3,29 +3,22 @@
 Only translates: paths to nodeids, numbers to attributes, errors to errnos. The
 names and signatures are those of fusepy's `Operations`, with `raw_fi`; this
 module does not import the binding. libfuse calls from several threads at once.
-
-Paths and names arrive as text decoded from Latin-1, which maps every byte to
-one character and back, so that names which are not UTF-8 survive. Source:
-libfuse's `struct fuse_operations` (fuse.h).
+Source: `struct fuse_operations` (libfuse's fuse.h).
 """
 
 from __future__ import annotations
 
-import functools
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from zarrfs.errors import StaleError
-from zarrfs.frontends.fusepy_paths import Paths, Pinned, split
-from zarrfs.storage.tree import ROOT, Attr, AttrChange, NodeId
-from zarrfs.vfs.errnos import errno_of
-from zarrfs.vfs.operations import Caller, FileHandle, FileSystem, Opened
+from zarrfs.frontends.fusepy_callbacks import ENCODING, FileInfo, answered, as_bytes, os_error
+from zarrfs.frontends.fusepy_names import NameCallbacks
+from zarrfs.frontends.fusepy_paths import Pinned, split
+from zarrfs.storage.tree import Attr, AttrChange
+from zarrfs.vfs.operations import Opened
 
-ENCODING = "latin-1"
 UTIME_NOW = (1 << 30) - 1
 UTIME_OMIT = (1 << 30) - 2
 """Source: utimensat(2); they arrive as nanoseconds of second 0."""
@@ -34,16 +27,6 @@ _CAP_HANDLE_KILLPRIV = 1 << 20
 """Source: FUSE_CAP_HANDLE_KILLPRIV, fuse_common.h of libfuse 3."""
 
 Times: TypeAlias = tuple[int, int] | None
-Callback = TypeVar("Callback", bound=Callable[..., Any])
-
-
-class FileInfo(Protocol):
-    """The fields of `struct fuse_file_info` that are used."""
-
-    flags: int
-    fh: int
-    direct_io: int
-    keep_cache: int
 
 
 class ConnectionInfo(Protocol):
@@ -52,32 +35,7 @@ class ConnectionInfo(Protocol):
     want: int
 
 
-class Open(NamedTuple):
-    """An open file or folder, and its node, pinned until it is released."""
-
-    node: Pinned
-    handle: FileHandle
-
-
-def os_error(exc: Exception, operation: str) -> OSError:
-    number = errno_of(exc, operation)
-    return OSError(number, os.strerror(number))
-
-
-def answered(method: Callback) -> Callback:
-    """Turn every error of a callback into an `OSError` that carries the answer."""
-
-    @functools.wraps(method)
-    def answer(*args: Any) -> Any:
-        try:
-            return method(*args)
-        except Exception as exc:
-            raise os_error(exc, method.__name__) from exc
-
-    return cast(Callback, answer)
-
-
-class FusepyOperations:
+class FusepyOperations(NameCallbacks):
     """What fusepy and mfusepy call; one object serves one mount."""
 
     use_ns = True
@@ -86,71 +44,6 @@ class FusepyOperations:
     flag_nullpath_ok = 1
     flag_nopath = 1
     flag_utime_omit_ok = 1
-
-    def __init__(
-        self,
-        filesystem: FileSystem,
-        context: Callable[[], tuple[int, int, int]],
-        *,
-        path_capacity: int = 4096,
-    ) -> None:
-        self._fs = filesystem
-        self._context = context
-        # Asked before `watch`: libfuse cannot pass changes on to the kernel, so
-        # only times for content whose changes nobody tells of are right.
-        self.policy = filesystem.policy
-        self._paths = Paths(
-            filesystem, capacity=path_capacity, timeout_s=self.policy.entry_timeout_s
-        )
-        self._lock = threading.Lock()
-        self._open: dict[int, Open] = {}
-        """Guarded by: `_lock`."""
-        self._next_fh = 1
-        """Guarded by: `_lock`."""
-        self.initialised = threading.Event()
-        filesystem.watch(self._paths.on_change)
-
-    # -- what every callback needs ------------------------------------------
-
-    def _caller(self) -> Caller:
-        return Caller(*self._context())
-
-    @contextmanager
-    def _node(self, caller: Caller, path: str | bytes | None) -> Iterator[NodeId]:
-        if path is None:
-            raise StaleError("", "unlinked")
-        pinned = self._paths.pin(caller, _bytes(path))
-        try:
-            yield pinned.nodeid
-        finally:
-            self._paths.unpin(pinned)
-
-    @contextmanager
-    def _node_or_handle(
-        self, caller: Caller, path: str | None, fi: FileInfo | None
-    ) -> Iterator[tuple[NodeId, FileHandle | None]]:
-        if fi is not None and (opened := self._open.get(fi.fh)):
-            yield opened.node.nodeid, opened.handle
-            return
-        with self._node(caller, path) as nodeid:
-            yield nodeid, None
-
-    def _opened(self, fh: int) -> Open:
-        try:
-            return self._open[fh]
-        except KeyError:
-            raise StaleError(f"handle {fh}", "is not open") from None
-
-    def _keep(self, node: Pinned, opened: Opened) -> int:
-        with self._lock:
-            fh = self._next_fh
-            self._next_fh += 1
-            self._open[fh] = Open(node, opened.handle)
-        return fh
-
-    def _let_go(self, fh: int) -> Open | None:
-        with self._lock:
-            return self._open.pop(fh, None)
 
     def init(self, path: str) -> None:
         self.initialised.set()
@@ -165,6 +58,8 @@ class FusepyOperations:
 
     def close(self) -> None:
         """Give all references back; the mount is gone."""
+        for node in self._departures.take_all():
+            self._paths.unpin(node)
         for fh in list(self._open):
             self._release(fh, self._fs.release)
         self._paths.clear()
@@ -178,10 +73,12 @@ class FusepyOperations:
             return _stat(self._fs.getattr(caller, opened.node.nodeid, opened.handle))
         if path is None:
             raise StaleError("", "unlinked")
-        if path == "/":
-            return _stat(self._fs.getattr(caller, ROOT, None))
+        if path == "/" or self._departures.hidden(as_bytes(path)) is not None:
+            with self._node(caller, path) as nodeid:
+                return _stat(self._fs.getattr(caller, nodeid, None))
+        self._departures.settle()
         # LOOKUP arrives as getattr too: what the name means is asked anew.
-        entry, pinned = self._paths.look_up(caller, _bytes(path))
+        entry, pinned = self._paths.look_up(caller, as_bytes(path))
         self._paths.unpin(pinned)
         return _stat(entry.attr)
 
@@ -249,98 +146,20 @@ class FusepyOperations:
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
         caller = self._caller()
         with self._node(caller, path) as nodeid:
-            return self._fs.getxattr(caller, nodeid, _bytes(name))[position:]
+            return self._fs.getxattr(caller, nodeid, as_bytes(name))[position:]
 
     @answered
     def setxattr(self, path: str, name: str, value: bytes, options: int, position: int = 0) -> int:
         caller = self._caller()
         with self._node(caller, path) as nodeid:
-            self._fs.setxattr(caller, nodeid, _bytes(name), value, options)
+            self._fs.setxattr(caller, nodeid, as_bytes(name), value, options)
         return 0
 
     @answered
     def removexattr(self, path: str, name: str) -> int:
         caller = self._caller()
         with self._node(caller, path) as nodeid:
-            self._fs.removexattr(caller, nodeid, _bytes(name))
-        return 0
-
-    # -- names --------------------------------------------------------------
-
-    @answered
-    def mknod(self, path: str, mode: int, dev: int) -> int:
-        caller = self._caller()
-        folder, name = split(_bytes(path))
-        with self._node(caller, folder) as parent:
-            entry = self._fs.mknod(caller, parent, name, mode, dev, 0)
-        self._paths.unpin(self._paths.remember(_bytes(path), entry))
-        return 0
-
-    @answered
-    def mkdir(self, path: str, mode: int) -> int:
-        caller = self._caller()
-        folder, name = split(_bytes(path))
-        with self._node(caller, folder) as parent:
-            entry = self._fs.mkdir(caller, parent, name, mode, 0)
-        self._paths.unpin(self._paths.remember(_bytes(path), entry))
-        return 0
-
-    @answered
-    def symlink(self, target: str, source: str) -> int:
-        """Make a symbolic link at `target` that holds the text `source`."""
-        caller = self._caller()
-        folder, name = split(_bytes(target))
-        with self._node(caller, folder) as parent:
-            entry = self._fs.symlink(caller, parent, name, _bytes(source))
-        self._paths.unpin(self._paths.remember(_bytes(target), entry))
-        return 0
-
-    @answered
-    def readlink(self, path: str) -> str:
-        caller = self._caller()
-        with self._node(caller, path) as nodeid:
-            return self._fs.readlink(caller, nodeid).decode(ENCODING)
-
-    @answered
-    def link(self, target: str, source: str) -> int:
-        """Give the file at `source` the further name `target`."""
-        caller = self._caller()
-        folder, name = split(_bytes(target))
-        with self._node(caller, source) as nodeid, self._node(caller, folder) as parent:
-            entry = self._fs.link(caller, nodeid, parent, name)
-        self._paths.unpin(self._paths.remember(_bytes(target), entry))
-        return 0
-
-    @answered
-    def unlink(self, path: str) -> int:
-        caller = self._caller()
-        folder, name = split(_bytes(path))
-        with self._node(caller, folder) as parent:
-            self._fs.unlink(caller, parent, name)
-        self._paths.drop(_bytes(path))
-        return 0
-
-    @answered
-    def rmdir(self, path: str) -> int:
-        caller = self._caller()
-        folder, name = split(_bytes(path))
-        with self._node(caller, folder) as parent:
-            self._fs.rmdir(caller, parent, name)
-        self._paths.drop(_bytes(path))
-        return 0
-
-    @answered
-    def rename(self, old: str, new: str, flags: int = 0) -> int:
-        caller = self._caller()
-        old_folder, old_name = split(_bytes(old))
-        new_folder, new_name = split(_bytes(new))
-        with (
-            self._node(caller, old_folder) as parent,
-            self._node(caller, new_folder) as new_parent,
-        ):
-            self._fs.rename(caller, parent, old_name, new_parent, new_name, flags)
-        self._paths.drop(_bytes(old))
-        self._paths.drop(_bytes(new))
+            self._fs.removexattr(caller, nodeid, as_bytes(name))
         return 0
 
     # -- files --------------------------------------------------------------
@@ -348,7 +167,7 @@ class FusepyOperations:
     @answered
     def open(self, path: str, fi: FileInfo) -> int:
         caller = self._caller()
-        node = self._paths.pin(caller, _bytes(path))
+        node = self._pin(caller, path)
         try:
             opened = self._fs.open(caller, node.nodeid, fi.flags)
         except BaseException:
@@ -360,11 +179,11 @@ class FusepyOperations:
     @answered
     def create(self, path: str, mode: int, fi: FileInfo) -> int:
         caller = self._caller()
-        folder, name = split(_bytes(path))
+        folder, name = split(as_bytes(path))
         with self._node(caller, folder) as parent:
             # The kernel has applied the umask already.
             entry, opened = self._fs.create(caller, parent, name, mode, fi.flags, 0)
-        self._fill(fi, self._paths.remember(_bytes(path), entry), opened)
+        self._fill(fi, self._paths.remember(as_bytes(path), entry), opened)
         return 0
 
     def _fill(self, fi: FileInfo, node: Pinned, opened: Opened) -> None:
@@ -410,21 +229,12 @@ class FusepyOperations:
     def release(self, path: str | None, fi: FileInfo) -> int:
         return self._release(fi.fh, self._fs.release)
 
-    def _release(self, fh: int, give_back: Callable[[NodeId, FileHandle], None]) -> int:
-        opened = self._let_go(fh)
-        if opened is not None:
-            try:
-                give_back(opened.node.nodeid, opened.handle)
-            finally:
-                self._paths.unpin(opened.node)
-        return 0
-
     # -- folders ------------------------------------------------------------
 
     @answered
     def opendir(self, path: str) -> int:
         caller = self._caller()
-        node = self._paths.pin(caller, _bytes(path))
+        node = self._pin(caller, path)
         try:
             return self._keep(node, self._fs.opendir(caller, node.nodeid))
         except BaseException:
@@ -440,6 +250,7 @@ class FusepyOperations:
     ) -> Iterator[tuple[str, dict[str, int], int]]:
         try:
             node, handle = self._opened(fh)
+            self._departures.settle()
             names = self._fs.readdir(self._caller(), node.nodeid, handle, offset, plus=False)
             for listing in names:
                 stat = {"st_mode": listing.type_bits, "st_ino": listing.ino}
@@ -456,10 +267,6 @@ class FusepyOperations:
     @answered
     def releasedir(self, path: str | None, fh: int) -> int:
         return self._release(fh, self._fs.releasedir)
-
-
-def _bytes(path: str | bytes) -> bytes:
-    return path if isinstance(path, bytes) else path.encode(ENCODING)
 
 
 def _stat(attr: Attr) -> dict[str, Any]:

@@ -69,6 +69,12 @@ class Paths:
                 return found
         return self.look_up(caller, path)[1]
 
+    def pin_again(self, node: Pinned) -> Pinned:
+        """Pin a node that is pinned already."""
+        with self._lock:
+            node.pins += 1
+        return node
+
     def look_up(self, caller: Caller, path: bytes) -> tuple[Entry, Pinned]:
         """Ask the file system what a path means now; not for the root."""
         with self._lock:

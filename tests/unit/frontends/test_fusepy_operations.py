@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from zarrfs.frontends import fusepy_departures
 from zarrfs.frontends.fusepy_operations import UTIME_NOW, UTIME_OMIT, FusepyOperations
 from zarrfs.frontends.fusepy_paths import Paths
 from zarrfs.storage import Key, Storage
@@ -165,6 +166,66 @@ def test_an_open_file_outlives_its_name(operations: FusepyOperations, vfs: Count
     operations.release(None, fi)
     operations.close()
     assert vfs.held() == 0
+
+
+HIDDEN = "/a/.fuse_hidden0000000300000001"
+
+
+def test_a_removed_open_file_keeps_a_hidden_name_of_its_own(
+    operations: FusepyOperations, vfs: CountingVfs
+) -> None:
+    """libfuse's way to unlink an open file, callback by callback."""
+    fi = info()
+    operations.open("/a/d", fi)
+    assert failing(operations.getattr, HIDDEN) == errno.ENOENT
+    operations.rename("/a/d", HIDDEN)
+    assert failing(operations.getattr, "/a/d") == errno.ENOENT
+    listed = operations.readdir("/a", operations.opendir("/a"))
+    assert {name for name, _, _ in listed} == {".", "..", "b"}
+    assert operations.getattr(HIDDEN)["st_nlink"] == 0
+    operations.chmod(HIDDEN, 0o600)
+    assert operations.getattr(None, fi)["st_mode"] & 0o777 == 0o600
+    operations.release(None, fi)
+    operations.unlink(HIDDEN)
+    assert failing(operations.getattr, HIDDEN) == errno.ENOENT
+    operations.close()
+    assert vfs.held() == 0
+
+
+def test_a_replaced_open_file_is_never_absent(
+    operations: FusepyOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libfuse's way to replace one: who looks in between waits, and finds the new one."""
+    monkeypatch.setattr(fusepy_departures, "_PATIENCE_S", 60.0)
+    fi, new = info(), operations.getattr("/e")["st_ino"]
+    operations.open("/a/d", fi)
+    operations.rename("/a/d", HIDDEN)
+    seen: list[int] = []
+    looker = threading.Thread(target=lambda: seen.append(operations.getattr("/a/d")["st_ino"]))
+    looker.start()
+    operations.rename("/e", "/a/d")
+    looker.join()
+    assert seen == [new]
+    assert operations.read(None, 10, 0, fi) == b"a/d"
+    assert operations.getattr(HIDDEN)["st_nlink"] == 0
+    operations.release(None, fi)
+    operations.unlink(HIDDEN)
+
+
+def test_who_hides_and_does_nothing_more_has_unlinked(operations: FusepyOperations) -> None:
+    fi = info()
+    operations.open("/a/d", fi)
+    hider = threading.Thread(target=operations.rename, args=["/a/d", HIDDEN])
+    hider.start()
+    hider.join()
+    assert failing(operations.getattr, "/a/d") == errno.ENOENT
+    operations.release(None, fi)
+
+
+def test_a_users_own_name_is_not_libfuses(operations: FusepyOperations) -> None:
+    operations.rename("/a/d", HIDDEN)
+    assert operations.getattr(HIDDEN)["st_nlink"] == 1
+    assert failing(operations.getattr, "/a/d") == errno.ENOENT
 
 
 def test_changes_by_storage_are_seen_at_once(
