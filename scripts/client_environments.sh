@@ -4,7 +4,8 @@
 #   scripts/client_environments.sh zarr2|z5py|acquire|zarrita|ratarmount
 #
 # Never fails: a client that cannot be had here is named, and its tests are skipped with the
-# reason. A stamp file keeps a second run quick; it is left only on success.
+# reason. A stamp file, left on success, names what was asked for: a second run is quick, and a
+# changed requirement is installed anew.
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 clients=$here/.clients
@@ -13,7 +14,7 @@ mkdir -p "$clients"
 from_pip() { # NAME REQUIREMENT...
     local name=$1 folder=$clients/$1
     shift
-    [ -e "$folder/.installed" ] && return 0
+    [ "$(cat "$folder/.installed" 2>/dev/null)" = "$*" ] && return 0
     # Old packages have wheels for old interpreters only, so each is tried in turn.
     for python in python3 python3.11 python3.12 python3.13; do
         command -v "$python" >/dev/null 2>&1 || continue
@@ -21,7 +22,7 @@ from_pip() { # NAME REQUIREMENT...
         bash "$here/scripts/make_venv.sh" "$folder" "$python" >/dev/null 2>&1 || continue
         if timeout 600 "$folder/bin/pip" install -q --disable-pip-version-check \
             --only-binary :all: "$@" </dev/null 2>"$clients/$name.log"; then
-            touch "$folder/.installed"
+            echo "$*" >"$folder/.installed"
             return 0
         fi
     done

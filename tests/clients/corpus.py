@@ -125,8 +125,12 @@ def locked(path: Path) -> Iterator[None]:
 
 def shared_corpus(base: Path) -> Corpus:
     """Return the run's corpus below `base`, making it if this is the first call of any worker."""
+    outcome = base / "corpus.outcome"
     with locked(base / "corpus.lock"):
-        if not (base / "corpus.made").exists():
+        if not outcome.exists():
+            outcome.write_text("could not be made; see the first test that failed for it")
             make_corpus(base / "corpus")
-            (base / "corpus.made").touch()
+            outcome.write_text("made")
+    if outcome.read_text() != "made":
+        raise RuntimeError(f"the stores {outcome.read_text()}")
     return Corpus(base / "corpus")
