@@ -71,6 +71,11 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Worker: I end, so that a successor shows what has changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Worker: all is written out and let go. `unmounted` says whether the mount is gone."""
 
@@ -108,13 +113,13 @@ class Dump:
 
 
 Message: TypeAlias = (
-    Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Finished
+    Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Renew | Finished
     | Serve | Stop | Save | Report | Dump
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
-        *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Finished),
+        *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Renew, Finished),
         *(Serve, Stop, Save, Report, Dump),
     )
 }

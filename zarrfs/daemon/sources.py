@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MEMORY = "memory"
 _MEMFD = "memory"
+_LEFT_BY = {"zip": "archive-", "directory": "nodes"}
+"""How the names begin of what each backend keeps."""
 
 
 class Keeps(Protocol):
@@ -49,7 +51,7 @@ def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
 
     if is_memory(spec.source, spec.kind):
         return Storage(_open_memory(spec.options, keeper))
-    kind = spec.kind or _kind_of(spec.source, create=spec.create)
+    kind = spec.kind or _kept_kind(keeper) or _kind_of(spec.source, create=spec.create)
     if spec.create and not os.path.lexists(spec.source):
         if spec.options.read_only:
             reason = "a new store can only be mounted for writing"
@@ -77,7 +79,7 @@ def _open(
     if read_only is None and kind == "zip":
         read_only = not writing
     if kind == "zip":
-        return _open_zip(source, options, read_only=bool(read_only))
+        return _open_zip(source, options, keeper, read_only=bool(read_only))
     if kind == "directory":
         return _open_directory(source, options, keeper, read_only=read_only)
     from zarrfs.storage.storage import Storage
@@ -89,11 +91,17 @@ def _open(
     return storage.backend
 
 
-def _open_zip(source: str, options: MountOptions, *, read_only: bool) -> Backend:
+def _open_zip(
+    source: str, options: MountOptions, keeper: Keeps | None, *, read_only: bool
+) -> Backend:
     from zarrfs.storage.zip.backend import ZipBackend
     from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
 
     cache_bytes = DEFAULT_CACHE_BYTES if options.cache_bytes is None else options.cache_bytes
+    if read_only and keeper is not None:
+        from zarrfs.daemon.replacements import Generations, ShownArchive
+
+        return ShownArchive(Generations(source, keeper), source, cache_bytes)
     return ZipBackend.open(source, read_only=read_only, cache_bytes=cache_bytes)
 
 
@@ -109,6 +117,12 @@ def _open_directory(
     if keeper is not None:
         backend.file_tree().survive(Survival(keeper))
     return backend
+
+
+def _kept_kind(keeper: Keeps | None) -> str | None:
+    """Tell by what a predecessor left: the source itself may be gone by now."""
+    names = "" if keeper is None else " ".join(["", *keeper.names])
+    return next((kind for kind, left in _LEFT_BY.items() if f" {left}" in names), None)
 
 
 def _kind_of(source: str, *, create: bool) -> str:

@@ -34,6 +34,7 @@ from zarrfs.daemon.channel import (
     Message,
     Negotiated,
     Opened,
+    Renew,
     Report,
     Save,
     Serve,
@@ -120,6 +121,7 @@ class SupervisedMount:
     _failure: str = ""
     _unmounted: bool = False
     _handover: bool = False
+    _renewing: bool = False
 
     # -- what the supervisor asks -----------------------------------------
 
@@ -128,7 +130,7 @@ class SupervisedMount:
         if self.pid is not None:
             return
         self._failure, self._unmounted, self._useful = "", False, False
-        self.error = None
+        self.error, self._renewing = None, False
         self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
         self.pid, self.channel = self.host.spawn(self)
         if self.kept.fuse is not None:
@@ -199,6 +201,8 @@ class SupervisedMount:
             case Failed(error):
                 self.error = error_from_json(error)
                 self._failure = str(self.error)
+            case Renew():
+                self._renewing = True
             case Finished(unmounted):
                 self._unmounted = unmounted
             case _:
@@ -218,6 +222,8 @@ class SupervisedMount:
         elif gone:
             self._log.info("%s was unmounted", self.spec.target)
             self._ended(now_s)
+        elif self._renewing:
+            self.start(now_s)
         elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
             self._enter(State.IDLE, now_s)
             self.due_s = None

@@ -29,6 +29,7 @@ from zarrfs.daemon.channel import (
     Message,
     Negotiated,
     Opened,
+    Renew,
     Report,
     Save,
     Serve,
@@ -49,6 +50,7 @@ from zarrfs.daemon.mounting import (
 from zarrfs.errors import ZarrfsError
 
 if TYPE_CHECKING:
+    from zarrfs.daemon.replacements import ShownArchive
     from zarrfs.fuse_protocol.negotiation import Negotiated as NegotiatedValues
 
 _BEAT_S: Final = 5.0
@@ -105,6 +107,16 @@ def _mount(
     )
 
 
+def _shown_archive(opened: OpenFileSystem) -> ShownArchive | None:
+    """Return the archive whose replacements are shown, if this mount is of one."""
+    backend = opened.storage.backend
+    if backend.kind != "zip" or not backend.read_only:
+        return None
+    from zarrfs.daemon.replacements import ShownArchive
+
+    return backend if isinstance(backend, ShownArchive) else None
+
+
 class _Service:
     """A mount that answers, and the messages about it."""
 
@@ -122,6 +134,9 @@ class _Service:
         self._mount = mount
         self._channel = channel
         self._log = log
+        self._archive = _shown_archive(opened)
+        if self._archive is not None:
+            self._archive.announce()
         self._gone = os.eventfd(0, os.EFD_CLOEXEC)
         threading.Thread(target=self._wait_until_gone, name="unmount", daemon=True).start()
 
@@ -139,6 +154,9 @@ class _Service:
                 return self._end(unmounted=True)
             if self._channel.fileno() not in ready:
                 self._channel.send(Beat(self._statistics()))
+                if self._archive and self._archive.generations.find_replacement(self._log):
+                    self._channel.send(Renew())
+                    return 0
                 continue
             received = self._channel.receive()
             if received is None:
