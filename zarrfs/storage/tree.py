@@ -17,7 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NodeId = NewType("NodeId", int)
 ROOT = NodeId(1)
@@ -254,6 +258,35 @@ class ListsEntries(Protocol):
         """
 
     def count_reference(self, nodeid: NodeId) -> None: ...
+
+
+class FolderColumns(NamedTuple):
+    """Part of a folder as numpy columns, an element for each name.
+
+    Name n is `text[starts[n] : starts[n] + lengths[n]]`. What all have in
+    common is a plain number; atime and ctime are as mtime, ino is as nodeid.
+    """
+
+    text: NDArray[np.uint8]
+    starts: NDArray[np.uint32]
+    lengths: NDArray[np.uint32]
+    nodeids: NDArray[np.uint64]
+    modes: NDArray[np.uint16]
+    nlinks: NDArray[np.uint32]
+    sizes: NDArray[np.uint64]
+    mtimes_ns: NDArray[np.int64]
+    uid: int
+    gid: int
+    folder_size: int
+    """How many names the whole folder has."""
+
+
+@runtime_checkable
+class ListsColumns(Protocol):
+    """A static tree that counts no references and lists folders without a loop."""
+
+    def list_columns(self, nodeid: NodeId, start: int, count: int) -> FolderColumns:
+        """Return at most `count` names from position `start` on, in `list_dir`'s order."""
 
 
 class Change(NamedTuple):

@@ -35,7 +35,9 @@ from zarrfs.storage.tree import (
     CreatesOpen,
     Entry,
     FileTree,
+    FolderColumns,
     IgnoresFlush,
+    ListsColumns,
     ListsEntries,
     NodeId,
     OpenFile,
@@ -49,7 +51,7 @@ from zarrfs.vfs.content_signatures import ContentSignatures
 from zarrfs.vfs.copying import copy_range
 from zarrfs.vfs.errnos import errno_of
 from zarrfs.vfs.handles import FileSession, FolderSession, HandleTable
-from zarrfs.vfs.listing import list_folder
+from zarrfs.vfs.listing import DOTS, list_folder
 from zarrfs.vfs.names import check_name
 from zarrfs.vfs.operations import CachePolicy, Caller, FileHandle, Listing, Opened
 from zarrfs.vfs.options import Validate, VfsOptions
@@ -90,6 +92,7 @@ class Vfs:
         # isinstance of a protocol takes microseconds, so once for all.
         self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
         self._references = tree if isinstance(tree, ListsEntries) else None
+        self._columns = tree if isinstance(tree, ListsColumns) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
         if self._read_only or options.validate is Validate.OFF:
             self._tree = tree
@@ -391,6 +394,14 @@ class Vfs:
         resolver = self._references if plus else None
         listing = list_folder(self._tree, nodeid, session, offset, resolver)
         return map(self._shown_listing, listing) if plus and self._overridden else listing
+
+    def readdir_columns(self, nodeid: NodeId, offset: int, count: int) -> FolderColumns | None:
+        if offset < DOTS or self._columns is None:
+            return None
+        columns = self._columns.list_columns(nodeid, offset - DOTS, count)
+        if self._overridden:
+            columns = permissions.shown_columns(columns, self._options)
+        return columns
 
     def _shown_listing(self, listed: Listing) -> Listing:
         if listed.entry is None:

@@ -9,9 +9,18 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NewType, Protocol
+from typing import NamedTuple, NewType, Protocol, runtime_checkable
 
-from zarrfs.storage.tree import Attr, AttrChange, Buffer, ChangeListener, Entry, NodeId, StatFs
+from zarrfs.storage.tree import (
+    Attr,
+    AttrChange,
+    Buffer,
+    ChangeListener,
+    Entry,
+    FolderColumns,
+    NodeId,
+    StatFs,
+)
 
 FileHandle = NewType("FileHandle", int)
 NO_HANDLE = FileHandle(0)
@@ -187,3 +196,15 @@ class FileSystem(Protocol):
 
     def destroy(self) -> None:
         """The file system was unmounted: write out everything and let go."""
+
+
+@runtime_checkable
+class ListsFolderColumns(Protocol):
+    """A file system that can list without a loop over names, for READDIRPLUS."""
+
+    def readdir_columns(self, nodeid: NodeId, offset: int, count: int) -> FolderColumns | None:
+        """Return at most `count` names from `readdir`'s offset on.
+
+        The first of them continues at `offset + 1`, and no references need be
+        counted. None: ask `readdir`; so it is where `.` and `..` come first.
+        """

@@ -15,7 +15,7 @@ import stat
 from dataclasses import replace
 
 from zarrfs.errors import DeniedError
-from zarrfs.storage.tree import Attr, AttrChange, Entry, Owner
+from zarrfs.storage.tree import Attr, AttrChange, Entry, FolderColumns, Owner
 from zarrfs.vfs.operations import Caller
 from zarrfs.vfs.options import VfsOptions
 
@@ -37,6 +37,23 @@ def shown_attr(attr: Attr, options: VfsOptions) -> Attr:
 def shown_entry(entry: Entry, options: VfsOptions) -> Entry:
     """`shown_attr` for the attributes inside an entry."""
     return entry._replace(attr=shown_attr(entry.attr, options))
+
+
+def shown_columns(columns: FolderColumns, options: VfsOptions) -> FolderColumns:
+    """`shown_attr` for all names of a listing at once."""
+    modes = columns.modes.copy()
+    kinds = modes & stat.S_IFMT(0xFFFF)
+    for bits, concerned in (
+        (options.dmode, kinds == stat.S_IFDIR),
+        (options.fmode, (kinds != stat.S_IFDIR) & (kinds != stat.S_IFLNK)),
+    ):
+        if bits is not None:
+            modes[concerned] = kinds[concerned] | bits
+    return columns._replace(
+        modes=modes,
+        uid=columns.uid if options.uid is None else options.uid,
+        gid=columns.gid if options.gid is None else options.gid,
+    )
 
 
 def check_change(change: AttrChange, options: VfsOptions, *, is_folder: bool) -> AttrChange:

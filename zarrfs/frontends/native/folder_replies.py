@@ -1,7 +1,8 @@
 """READDIR and READDIRPLUS: a folder's listing packed into one reply.
 
-The hot path of `ls -l`: for each name one `pack`. What does not fit is asked
-for again by its offset. Any thread may call this module.
+The hot path of `ls -l`: for each name one `pack`, or none at all where the tree
+has columns. What does not fit is asked for again by its offset. Any thread may
+call this module.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from zarrfs.fuse_protocol.directory import (
     NAME_OFFSET,
     PLUS_NAME_OFFSET,
     dirent_packer,
+    dirent_size,
     direntplus_packer,
+    direntplus_size,
 )
 from zarrfs.fuse_protocol.replies import Replies
-from zarrfs.storage.tree import NodeId
-from zarrfs.vfs.operations import Caller, FileHandle, FileSystem
+from zarrfs.storage.tree import Buffer, FolderColumns, NodeId
+from zarrfs.vfs.operations import Caller, FileHandle, FileSystem, ListsFolderColumns
 
 _NANOSECONDS = 1_000_000_000
 _SECONDS_MASK = (1 << 64) - 1
@@ -30,14 +33,25 @@ class FolderReplies:
     def __init__(self, filesystem: FileSystem, replies: Replies) -> None:
         self._filesystem = filesystem
         self._timeouts = replies.timeouts
+        self._columns = filesystem if isinstance(filesystem, ListsFolderColumns) else None
         # By length of name: a list index is the cheapest lookup there is.
         self._packers = [dirent_packer(length) for length in range(_LONGEST_NAME + 1)]
         self._plus_packers = [direntplus_packer(length) for length in range(_LONGEST_NAME + 1)]
 
+    def _columns_from(self, nodeid: NodeId, offset: int, count: int) -> FolderColumns | None:
+        if self._columns is None:
+            return None
+        return self._columns.readdir_columns(nodeid, offset, count)
+
     def readdir(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
-    ) -> bytes:
+    ) -> Buffer:
         """Answer READDIR: as many fuse_dirent as fit into `size` bytes."""
+        columns = self._columns_from(nodeid, offset, size // dirent_size(1))
+        if columns is not None:
+            from zarrfs.frontends.native.packed_folders import pack_dirents
+
+            return pack_dirents(columns, offset + 1, size)
         packers = self._packers
         records = []
         for name, ino, type_bits, next_offset, _ in self._filesystem.readdir(
@@ -54,11 +68,16 @@ class FolderReplies:
 
     def readdirplus(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
-    ) -> bytes:
+    ) -> Buffer:
         """Answer READDIRPLUS: as many fuse_direntplus as fit into `size` bytes.
 
         An entry that is sent counts as a reference, as one of LOOKUP does.
         """
+        columns = self._columns_from(nodeid, offset, size // direntplus_size(1))
+        if columns is not None:
+            from zarrfs.frontends.native.packed_folders import pack_direntplus
+
+            return pack_direntplus(columns, offset + 1, size, self._timeouts)
         packers = self._plus_packers
         count_reference = self._filesystem.count_reference
         entry_s, entry_ns, attr_s, attr_ns = self._timeouts

@@ -9,13 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple, NoReturn, overload
+from typing import Final, NoReturn, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zarrfs.errors import ReadOnlyError
-from zarrfs.storage.tree import Buffer, DirEntry
+from zarrfs.storage.tree import Buffer, DirEntry, FolderColumns
 from zarrfs.storage.zip.index import ZipIndex
 
 _S_IFMT: Final = 0o170000
@@ -23,26 +22,29 @@ _BLOCK_ROWS: Final = 512
 _BLOCK_BYTES: Final = 1 << 18
 
 
-class ListedColumns(NamedTuple):
-    """Part of a listing: one element a name."""
-
-    text: NDArray[np.uint8]
-    """Where the names are."""
-    starts: NDArray[np.uint32]
-    lengths: NDArray[np.uint32]
-    inos: NDArray[np.uint64]
-    type_bits: NDArray[np.uint16]
-
-
-def listed_columns(index: ZipIndex, rows: range) -> ListedColumns:
+def listed_columns(
+    index: ZipIndex, rows: range, folder_size: int, owner: tuple[int, int]
+) -> FolderColumns:
+    """Return the nodes of some rows as a listing's columns."""
+    columns = index.columns
     part = slice(rows.start, rows.stop)
-    starts = index.columns["name_start"][part]
-    return ListedColumns(
+    starts = columns["name_start"][part]
+    folder = columns["folder"][part]
+    nlinks = np.ones(len(rows), np.uint32)
+    folders = np.flatnonzero(folder)
+    nlinks[folders] = columns["nlink"][folder[folders] - 1]
+    return FolderColumns(
         text=index.text,
         starts=starts,
-        lengths=index.columns["name_end"][part] - starts,
-        inos=np.arange(rows.start + 1, rows.stop + 1, dtype=np.uint64),
-        type_bits=index.columns["mode"][part] & np.uint16(_S_IFMT),
+        lengths=columns["name_end"][part] - starts,
+        nodeids=np.arange(rows.start + 1, rows.stop + 1, dtype=np.uint64),
+        modes=columns["mode"][part],
+        nlinks=nlinks,
+        sizes=columns["usize"][part],
+        mtimes_ns=columns["mtime_ns"][part],
+        uid=owner[0],
+        gid=owner[1],
+        folder_size=folder_size,
     )
 
 

@@ -29,6 +29,7 @@ from zarrfs.storage.tree import (
     Buffer,
     DirEntry,
     Entry,
+    FolderColumns,
     NodeId,
     OpenFile,
     Owner,
@@ -39,7 +40,6 @@ from zarrfs.storage.zip.index import NOT_A_FOLDER
 from zarrfs.storage.zip.listing import (
     ArchivedFile,
     FolderListing,
-    ListedColumns,
     listed_columns,
     names_in,
 )
@@ -150,9 +150,11 @@ class ArchiveTree:
     def count_reference(self, nodeid: NodeId) -> None:
         pass
 
-    def list_columns(self, nodeid: NodeId, start: int, count: int) -> ListedColumns:
-        """Return part of a listing as columns, for packing it without a loop."""
-        return listed_columns(self._index, self._children(nodeid)[start : start + count])
+    def list_columns(self, nodeid: NodeId, start: int, count: int) -> FolderColumns:
+        children = self._children(nodeid)
+        owner = self._uid, self._gid
+        part = children[start : start + count]
+        return listed_columns(self._index, part, len(children), owner)
 
     def _children(self, nodeid: NodeId) -> range:
         folder = self._folder[self.row(nodeid)]

@@ -124,11 +124,17 @@ def test_listings_agree_with_lookups(backend: ZipBackend) -> None:
         columns = tree.list_columns(nodeid, 1, 10)
         text = columns.text.tobytes()
         assert [
-            (text[start : start + length], ino, kind)
-            for start, length, ino, kind in zip(
-                columns.starts, columns.lengths, columns.inos, columns.type_bits, strict=True
+            (text[start : start + length], nodeid, mode, nlink, size, mtime_ns)
+            for start, length, nodeid, mode, nlink, size, mtime_ns in zip(
+                *(column.tolist() for column in columns[1:8]), strict=True
             )
-        ] == listed[1:]
+        ] == [
+            (name, entry.nodeid, attr.mode, attr.nlink, attr.size, attr.mtime_ns)
+            for name, entry in entries[1:]
+            for attr in [entry.attr]
+        ]
+        assert (columns.uid, columns.gid) == (os.geteuid(), os.getegid())
+        assert columns.folder_size == len(listed)
     backend.close()
 
 
