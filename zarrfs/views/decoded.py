@@ -45,7 +45,7 @@ class DecodedView(V2View):
             chunks = DecodedChunks(array.chunks, pipeline, numbers.dtype, self.cache)
         else:
             chunks = plain_chunks(array, pipeline, self.cache)
-        if numbers.trailing:
+        if numbers.trailing or not grid:
             chunks, grid = TrailingAxis(chunks), (*grid, 1)
         return IndexedKeys(documents, node.mtime_ns, chunks, grid, ChunkKeyEncoding("v2", "."))
 
@@ -53,10 +53,13 @@ class DecodedView(V2View):
 def _as_numbers(documents: V2Array, numbers: Numbers, spec: ChunkSpec) -> V2Array:
     zarray, zattrs = documents
     fill = numbers.fill_value(spec.fill_value)
-    trailing = [numbers.trailing] if numbers.trailing else []
+    length, name = numbers.trailing, numbers.trailing_name
+    if not length and not zarray["shape"]:
+        length, name = 1, "scalar"  # netCDF-C 4.9 cannot read an array of no dimensions
+    trailing = [length] if length else []
     names = zattrs.get(ARRAY_DIMENSIONS)
     if trailing and isinstance(names, list):
-        zattrs = {**zattrs, ARRAY_DIMENSIONS: [*names, numbers.trailing_name]}
+        zattrs = {**zattrs, ARRAY_DIMENSIONS: [*names, name]}
     shown = {
         **zarray,
         "dtype": numbers.dtype.str,

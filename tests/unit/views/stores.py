@@ -73,7 +73,7 @@ class Writer:
         self.zarr_format = zarr_format
         self.store = MemoryStore()
         self.arrays: Arrays = {}
-        self.root = zarr.create_group(self.store, zarr_format=zarr_format)  # type: ignore[arg-type]
+        self.root = zarr.create_group(self.store, zarr_format=zarr_format)
 
     def add(
         self, name: str, data: Array, *, chunks: tuple[int, ...] | None = None, **how: Any
