@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.mounted.stores import mounted_store
-from tests.suites.posix_suite import PosixSuite
+from tests.suites.posix_suite import Abilities, PosixSuite
 
 
 class TestNativeMemory(PosixSuite):
@@ -28,12 +28,16 @@ class TestNativeDirectoryWithoutPassthrough(PosixSuite):
 
 
 class TestFusepyMemory(PosixSuite):
+    abilities = Abilities(nodes=False)
+
     @classmethod
     def serve(cls, folder: Path) -> AbstractContextManager[Path]:
         return mounted_store("memory", "fusepy", folder)
 
 
 class TestFusepyDirectory(PosixSuite):
+    abilities = Abilities(nodes=False)
+
     @classmethod
     def serve(cls, folder: Path) -> AbstractContextManager[Path]:
         return mounted_store("directory", "fusepy", folder)

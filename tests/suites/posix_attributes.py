@@ -108,7 +108,7 @@ class AttributeTests:
         assert after.st_ctime_ns > before.st_ctime_ns
 
     def test_linking_moves_ctime_of_all_names(self, folder: Path) -> None:
-        if not self.abilities.hard_links:
+        if not (self.abilities.hard_links and self.abilities.nodes):
             return
         (folder / "a").touch()
         before = (folder / "a").stat().st_ctime_ns

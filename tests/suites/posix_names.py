@@ -179,6 +179,8 @@ class NameTests:
         one, other = (folder / "a").stat(), (folder / "c").stat()
         assert one.st_ino == other.st_ino
         assert one.st_nlink == other.st_nlink == 2
+        if not self.abilities.nodes:
+            return
         (folder / "a").write_bytes(b"changed")
         assert (folder / "c").read_bytes() == b"changed"
         os.unlink(folder / "a")
@@ -212,7 +214,7 @@ class NameTests:
         os.unlink(folder / "fifo")
 
     def test_listing_many_names(self, folder: Path) -> None:
-        names = {f"{n}.{n % 7}" for n in range(1500)}
+        names = {f"{n}.{n % 7}" for n in range(500)}
         for name in names:
             os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
         found = os.listdir(folder)
@@ -224,16 +226,16 @@ class NameTests:
             }
 
     def test_listing_while_names_come_and_go(self, folder: Path) -> None:
-        stay = {f"stay-{n}" for n in range(400)}
+        stay = {f"stay-{n}" for n in range(150)}
         for name in stay:
             (folder / name).touch()
-        for n in range(400):
+        for n in range(150):
             (folder / f"go-{n}").touch()
         seen: list[str] = []
         with os.scandir(folder) as entries:
             for n, entry in enumerate(entries):
                 seen.append(entry.name)
-                if n < 400:
+                if n < 150:
                     os.unlink(folder / f"go-{n}")
                     (folder / f"come-{n}").touch()
         assert stay <= set(seen)
@@ -276,7 +278,8 @@ class NameTests:
         os.mkdir(folder / "here")
         with opened(folder / "here", os.O_RDONLY | os.O_DIRECTORY) as fd:
             os.rmdir(folder / "here")
-            assert os.fstat(fd).st_nlink == 0
-            assert os.listdir(fd) == []
-            with raises_errno(errno.ENOENT):
+            if self.abilities.nodes:
+                assert os.fstat(fd).st_nlink == 0
+                assert os.listdir(fd) == []
+            with raises_errno(errno.ENOENT, errno.ESTALE):
                 os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd))

@@ -149,11 +149,13 @@ class ContentTests:
             assert os.listdir(folder) == []
             os.pwrite(fd, b"45", 3)
             assert os.pread(fd, 9, 0) == b"12345"
-            assert os.fstat(fd).st_nlink == 0
+            if self.abilities.nodes:
+                assert os.fstat(fd).st_nlink == 0
             (folder / "f").write_bytes(b"another")
             assert os.pread(fd, 9, 0) == b"12345"
-            os.ftruncate(fd, 1)
-            os.fchmod(fd, 0o600)
+            if self.abilities.nodes:
+                os.ftruncate(fd, 1)
+                os.fchmod(fd, 0o600)
         assert (folder / "f").read_bytes() == b"another"
 
     def test_a_replaced_file_lives_while_open(self, folder: Path) -> None:

@@ -24,6 +24,9 @@ class Abilities:
     owners: bool = True
     xattrs: bool = True
     exchange: bool = True
+    nodes: bool = True
+    """Files are known by node. libfuse knows them by path: two names of one file
+    have a cache each, and stat of what has no name left fails with ESTALE."""
     other_users: bool = True
     """The mount lets others than its owner in (allow_other, as root)."""
 

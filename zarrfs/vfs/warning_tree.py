@@ -13,15 +13,13 @@ import os
 import stat
 
 from zarrfs.errors import ZarrfsError
-from zarrfs.storage.tree import Entry, FileTree, NodeId, OpenFile, Owner
+from zarrfs.storage.tree import Attr, Entry, FileTree, NodeId, OpenFile, Owner
 from zarrfs.vfs.delegating_tree import DelegatingFile, DelegatingTree
 from zarrfs.vfs.validation import Validator
-from zarrfs.vfs.zarr_nodes import ZarrNodes, read_whole
-from zarrfs.zarr_format.keys import DOCUMENT_NAMES, join_key
+from zarrfs.vfs.zarr_nodes import DOCUMENT_NAME_BYTES, ZarrNodes, may_be_zarr, read_whole
+from zarrfs.zarr_format.keys import join_key
 
 logger = logging.getLogger(__name__)
-
-DOCUMENT_NAME_BYTES = frozenset(name.encode() for name in DOCUMENT_NAMES)
 
 
 class WarningTree(DelegatingTree):
@@ -42,6 +40,8 @@ class WarningTree(DelegatingTree):
         self, parent: NodeId, name: bytes, mode: int, owner: Owner, flags: int
     ) -> tuple[Entry, OpenFile]:
         entry, file = super().create(parent, name, mode, owner, flags)
+        if not may_be_zarr(name):  # most files of a busy store begin under another name
+            return entry, file
         return entry, self._looked_after(entry.nodeid, file)
 
     def _looked_after(self, nodeid: NodeId, file: OpenFile) -> OpenFile:
@@ -50,14 +50,13 @@ class WarningTree(DelegatingTree):
             return file
         return CompletingFile(self, nodeid, file)
 
-    def check(self, nodeid: NodeId) -> None:
+    def check(self, nodeid: NodeId, attr: Attr) -> None:
         """Look at a file that is complete; what is wrong goes to the log."""
         try:
             key = self.inner.key_of(nodeid)
             if key is None:
                 return
-            size = self.inner.attr(nodeid).size
-            problem = self.validator.problem(key, size, lambda: read_whole(self.inner, nodeid))
+            problem = self.validator.problem(key, attr.size, lambda: read_whole(self.inner, nodeid))
         except (ZarrfsError, OSError) as error:
             logger.info("node %d cannot be looked at: %s", nodeid, error)
             return
@@ -81,17 +80,20 @@ class WarningTree(DelegatingTree):
 
     def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
         entry = self.inner.link(nodeid, parent, name)
-        self.check(entry.nodeid)
+        self.check(entry.nodeid, entry.attr)
         return entry
 
     def _arrived(self, parent: NodeId, name: bytes) -> None:
+        if not may_be_zarr(name):
+            self.nodes.clear()  # for all we know, a folder
+            return
         try:
             entry = self.inner.lookup(parent, name)
         except (ZarrfsError, OSError):
             return  # gone again
         try:
             if stat.S_ISREG(entry.attr.mode):
-                self.check(entry.nodeid)
+                self.check(entry.nodeid, entry.attr)
             else:
                 self.nodes.clear()
         finally:
@@ -112,17 +114,17 @@ class CompletingFile(DelegatingFile):
         super().__init__(file)
         self._tree = tree
         self._nodeid = nodeid
-        self._before = self._state()
+        self._before = self._signature(tree.inner.attr(nodeid))
 
-    def _state(self) -> tuple[int, int]:
-        attr = self._tree.inner.attr(self._nodeid)
+    @staticmethod
+    def _signature(attr: Attr) -> tuple[int, int]:
         return attr.mtime_ns, attr.size
 
     def close(self) -> None:
         self.file.close()
         try:
-            changed = self._state() != self._before
+            attr = self._tree.inner.attr(self._nodeid)
         except (ZarrfsError, OSError):
             return  # removed meanwhile
-        if changed:
-            self._tree.check(self._nodeid)
+        if self._signature(attr) != self._before:
+            self._tree.check(self._nodeid, attr)

@@ -32,6 +32,7 @@ ZarrKind: TypeAlias = Literal["group", "array", "metadata", "chunk"]
 TRUST_S: Final = 1.0
 LARGEST_DOCUMENT_BYTES: Final = 64 << 20
 _MOST_FOLDERS: Final = 4096
+DOCUMENT_NAME_BYTES: Final = frozenset(name.encode() for name in DOCUMENT_NAMES)
 
 
 class ZarrNode(NamedTuple):
@@ -85,7 +86,7 @@ class ZarrNodes:
         name = split_key(key)[1]
         if name in DOCUMENT_NAMES:
             return "metadata"
-        if is_temporary_name(name):
+        if not _may_be_chunk(name) or is_temporary_name(name):
             return None
         return "chunk" if self.chunk_of(key) is not None else None
 
@@ -193,3 +194,8 @@ def read_whole(tree: FileTree, nodeid: NodeId) -> bytes:
 def _may_be_chunk(name: str) -> bool:
     """Cheaply sort out what no chunk key ends in."""
     return name[-1:].isdecimal() or name == "c"
+
+
+def may_be_zarr(name: bytes) -> bool:
+    """Cheaply sort out names that neither a document nor a chunk has."""
+    return name[-1:].isdigit() or name == b"c" or name in DOCUMENT_NAME_BYTES
