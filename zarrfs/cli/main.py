@@ -31,6 +31,8 @@ SUBCOMMANDS = {
     "info": Subcommand("info", "info", "Show the hierarchy: arrays, chunks, sizes."),
     "verify": Subcommand("verify", "verify", "Check every document and every chunk."),
     "pack": Subcommand("pack", "pack", "Copy a store into a new archive or folder."),
+    "compact": Subcommand("compact", "compact", "Free what was replaced or deleted in an archive."),
+    "repair": Subcommand("repair", "repair", "Make an archive whole again after a crash."),
     "status": Subcommand("status", "status", "Show every mount: its state and what it does."),
     "config": Subcommand("config", "config", "Check a configuration file; print its schema."),
     "serve": Subcommand("serve", "serve", "Keep all mounts of a configuration file up."),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 4
 """Keys in flight for each worker."""
-_COMMIT_S = 5.0
+_COMMIT_S = 30.0
 """How often a growing archive is committed, and so how much an interruption costs."""
 _CLOCK_SLACK_NS = 2_000_000_000
 """An archive's times are in steps of two seconds."""

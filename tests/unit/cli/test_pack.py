@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,16 @@ def test_no_space_is_found_before(
     monkeypatch.setattr(os, "statvfs", lambda path: full)
     assert run(["pack", str(folder), str(tmp_path / "copy.zarr")]) == ExitCode.SYSTEM
     assert "0 B are free" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["copy.zarr.zip", "copy.ozx"])
+def test_an_archive_of_a_folder(folder: Path, tmp_path: Path, capsys: Capture, name: str) -> None:
+    copy = tmp_path / name
+    pack(capsys, folder, copy, "--verify")
+    assert contents(copy) == contents(folder)
+    with zipfile.ZipFile(copy) as file:
+        assert file.testzip() is None
+        if name.endswith(".ozx"):
+            assert file.namelist()[:2] == ["zarr.json", "a/deep/zarr.json"]
+        assert all(entry.compress_type == zipfile.ZIP_STORED for entry in file.infolist())
+    assert [path.name for path in tmp_path.glob(".*")] == []
