@@ -8,7 +8,6 @@ nothing here has state.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -254,6 +253,8 @@ def _wrong(option: str, reason: str, remedy: str) -> InvalidArgumentError:
 def _unknown(name: str) -> InvalidArgumentError:
     if name == "remount":
         return _wrong(name, "a mount cannot be changed in place", "unmount it and mount it again")
+    import difflib
+
     close = difflib.get_close_matches(name, [*FLAGS, *VALUED], n=3, cutoff=0.6)
     if close:
         return _wrong(name, "no such option", f"did you mean {' or '.join(close)}?")
