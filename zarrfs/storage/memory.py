@@ -32,7 +32,7 @@ class MemoryBackend(TreeKeys):
         self._fd = _new_memory_file()
         limit = size_limit_bytes or default_limit_bytes()
         journal = Journal.create(Space(self._fd, mapped=True, limit_bytes=limit), durable=False)
-        super().__init__(InodeTree.begin(journal, owner=Owner(os.getuid(), os.getgid())))
+        super().__init__(InodeTree.begin(journal, owner=_owner()))
         self._closed = False
 
     @classmethod
@@ -57,7 +57,7 @@ class MemoryBackend(TreeKeys):
         backend._fd = fd
         limit = size_limit_bytes or default_limit_bytes()
         journal = Journal.open(Space(fd, mapped=True, limit_bytes=limit), durable=False)
-        TreeKeys.__init__(backend, InodeTree.replayed(journal))
+        TreeKeys.__init__(backend, InodeTree.replayed(journal, owner=_owner()))
         backend._closed = False
         return backend
 
@@ -78,6 +78,10 @@ class MemoryBackend(TreeKeys):
 def default_limit_bytes() -> int:
     """Return half of the machine's memory, as tmpfs(5) does."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _owner() -> Owner:
+    return Owner(os.geteuid(), os.getegid())
 
 
 def _new_memory_file() -> int:

@@ -28,7 +28,6 @@ def records_of(state: TreeState) -> Iterator[Record]:
     for a further one by that.
     """
     yield NextNode(state.next_nodeid)
-    yield from state.notes.values()
     for node in state.nodes.values():
         yield _whole(node)
         for name, value in (node.xattrs or {}).items():

@@ -93,6 +93,11 @@ class Journal:
         return self._header.context
 
     @property
+    def position(self) -> int:
+        """Where the next record goes; it only grows."""
+        return self._cursor
+
+    @property
     def segments(self) -> Ranges:
         """The `[begin, end)` ranges of the file that hold records."""
         return list(self._segments)
@@ -184,9 +189,15 @@ class Journal:
             pid=os.getpid(),
         )
         offset, slot = header.slot()
-        self.space.write_at(offset, slot)
-        self._sync_file()
+        if self.durable:
+            self.space.write_durably(offset, slot)
+        else:
+            self.space.write_at(offset, slot)
         self._header = header
+
+    def set_context(self, context: bytes) -> None:
+        """Put something else into the header's context, durably and at once."""
+        self._write_header(replace(self._header, context=context))
 
     def bury(self, ranges: Ranges) -> None:
         """Give back ranges that the records up to now have made unused."""

@@ -214,16 +214,9 @@ class Synced(NamedTuple):
     position: int
 
 
-class Note(NamedTuple):
-    """Something the journal's user wants to find again after a crash."""
-
-    kind: int
-    text: bytes
-
-
 Record: TypeAlias = (
     Make | Link | Remove | Rename | SetAttr | Write | Clear | Replace | Publish | SetXattr
-    | RemoveXattr | Drop | Relocate | Settled | Whole | Name | NextNode | Continue | Synced | Note
+    | RemoveXattr | Drop | Relocate | Settled | Whole | Name | NextNode | Continue | Synced
 )  # fmt: skip
 
 
@@ -274,9 +267,8 @@ Layout(14, Name, "QQ", 1)
 Layout(15, NextNode, "Q")
 Layout(16, Continue, "QQ")
 Layout(17, Synced, "Q")
-Layout(18, Note, "I", 1)
-Layout(19, Relocate, "QQQQq")
-Layout(20, Settled, "QQQQIIQ", 1)
+Layout(18, Relocate, "QQQQq")
+Layout(19, Settled, "QQQQIIQ", 1)
 
 
 def encode(record: Record, tag: int = 0) -> bytes:

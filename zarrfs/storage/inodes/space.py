@@ -107,6 +107,20 @@ class Space:
                 raise NoSpaceError(reason="no space left for the journal") from error
             raise UnavailableError(reason=f"writing the journal: {error.strerror}") from error
 
+    def write_durably(self, offset: int, data: bytes) -> None:
+        """Write a few bytes and sync just them, not all that was written before.
+
+        Raises: as `write_at`. Source: pwritev2(2), RWF_DSYNC.
+        """
+        if not hasattr(os, "RWF_DSYNC"):
+            self.write_at(offset, data)
+            os.fsync(self.fd)
+            return
+        try:
+            os.pwritev(self.fd, [data], offset, os.RWF_DSYNC)
+        except OSError as error:
+            raise UnavailableError(reason=f"writing the journal: {error.strerror}") from error
+
     def allocate_blocks(self, offset: int, size: int) -> None:
         """posix_fallocate(3): writing there will not meet a full disk. Raises: NoSpaceError."""
         try:

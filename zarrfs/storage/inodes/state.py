@@ -44,8 +44,6 @@ class TreeState:
         self.next_nodeid = max(ROOT, self.last_base_nodeid) + 1
         self.dead: list[tuple[int, int]] = []
         """Journal ranges that the changes so far left unused; the owner takes them."""
-        self.notes: dict[int, records.Note] = {}
-        """The latest of each kind."""
         self._handlers: dict[type, Callable[..., None]] = {
             records.Make: self._make,
             records.Link: self._link,
@@ -64,7 +62,6 @@ class TreeState:
             records.Whole: self._whole,
             records.Name: self._name,
             records.NextNode: self._next_node,
-            records.Note: self._note,
         }
 
     def apply(self, record: Record) -> None:
@@ -388,9 +385,6 @@ class TreeState:
             if node.other_names is None:
                 node.other_names = set()
             node.other_names.add((parent.nodeid, record.name))
-
-    def _note(self, record: records.Note) -> None:
-        self.notes[record.kind] = record
 
     def _next_node(self, record: records.NextNode) -> None:
         self.next_nodeid = record.nodeid

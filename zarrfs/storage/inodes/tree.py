@@ -79,23 +79,27 @@ class InodeTree:
         self._listeners: list[ChangeListener] = []
 
     @classmethod
-    def begin(
-        cls, journal: Journal, base: Base | None = None, *, mode: int = 0o755, owner: Owner
-    ) -> Self:
+    def begin(cls, journal: Journal, base: Base | None = None, *, owner: Owner) -> Self:
         """Begin a tree in an empty journal; where the base has no root, it gets an empty one."""
-        ledger = Ledger(journal, base)
-        if base is None or not base.last_nodeid:
-            root = Make(
-                NO_PARENT, ROOT, stat.S_IFDIR | mode, owner.uid, owner.gid, 0, _now(), b"", b""
-            )
-            with ledger.lock:
-                ledger.commit(root)
-        return cls(ledger)
+        tree = cls(Ledger(journal, base))
+        tree._make_root(owner)
+        return tree
 
     @classmethod
-    def replayed(cls, journal: Journal, base: Base | None = None) -> Self:
+    def replayed(cls, journal: Journal, base: Base | None = None, *, owner: Owner) -> Self:
         """Continue the tree that an opened journal holds. Raises: CorruptError."""
-        return cls(Ledger.replayed(journal, base))
+        tree = cls(Ledger.replayed(journal, base))
+        if ROOT not in tree._state.nodes:  # killed in `begin`
+            tree._make_root(owner)
+        return tree
+
+    def _make_root(self, owner: Owner) -> None:
+        if not self._state.last_base_nodeid:
+            mode = stat.S_IFDIR | 0o755
+            with self._lock:
+                self.ledger.commit(
+                    Make(NO_PARENT, ROOT, mode, owner.uid, owner.gid, 0, _now(), b"", b"")
+                )
 
     # Finding
 

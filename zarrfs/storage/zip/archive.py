@@ -17,7 +17,7 @@ from zarrfs.storage.zip.format import CENTRAL
 from zarrfs.storage.zip.hierarchy import build_index
 from zarrfs.storage.zip.index import ZipIndex
 from zarrfs.storage.zip.index_cache import WORTH_SAVING, IndexCache, Saved
-from zarrfs.storage.zip.problems import Problems
+from zarrfs.storage.zip.problems import Problem, Problems
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ class Archive:
         except BaseException:
             file.close()
             raise
+        behind = file.size_bytes - end.end
+        if behind:
+            reason = f"{behind} bytes follow the archive and are no part of it"
+            saved.problems.add(Problem(b"", reason))
         saved.problems.log(path)
         return cls(file, end, saved.index, saved.problems, cache_bytes)
 
@@ -85,17 +89,18 @@ class Archive:
 
 
 def committed_before(path: str) -> int:
-    """Return where an archive ended when the journal beside it was begun; 0 without one."""
+    """Return where the last commit ended that the journal beside an archive knows of;
+    0 without a journal."""
     from zarrfs.storage.inodes.journal import read_header
-    from zarrfs.storage.zip.writable_journal import ArchiveMark, journal_path
+    from zarrfs.storage.zip.writable_journal import JournalContext, journal_path
 
     try:
         fd = os.open(journal_path(os.path.realpath(path)), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
     try:
-        return ArchiveMark.decode(read_header(fd).context).archive_bytes
-    except (ZarrfsError, OSError, ValueError, TypeError):
+        return JournalContext.decode(read_header(fd).context).committed.archive_bytes
+    except (ZarrfsError, OSError, ValueError, TypeError, KeyError):
         return 0
     finally:
         os.close(fd)

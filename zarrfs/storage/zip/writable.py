@@ -7,13 +7,14 @@ the archive, so that other programs see it: on `flush` and `close`, and every
 `commit_interval_s` while there is something to commit. The protocol:
 
 1. Entries, directory and end are appended; the archive is synced.
-2. The journal says where the archive ends now (`COMMIT_DONE`), and which
+2. The journal's header says where the archive ends now, and its records which
    contents are in the archive, whose copies in the journal are then given up.
 
 A crash in 1 leaves a tail that the next opening cuts off, or keeps if it is
 whole; a crash at any time leaves the journal, from which the next opening goes
-on. Neither step needs the journal to be synced: without the second, the next
-opening appends once more what it cannot know to be there. After a failed commit
+on. Neither step needs the whole journal to be synced, which would write
+everything to the disk twice: `writable_recovery` finds out which of the two knows more.
+After a failed commit
 the archive is cut back to what it was. A new archive is made under another name
 and gets its own with the first commit.
 
@@ -26,6 +27,7 @@ import errno
 import os
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from zarrfs.errors import (
@@ -36,13 +38,14 @@ from zarrfs.errors import (
 )
 from zarrfs.storage.inodes.extents import IN_BASE, Extent
 from zarrfs.storage.inodes.keys import TreeKeys
-from zarrfs.storage.inodes.records import Note, Settled
+from zarrfs.storage.inodes.records import Settled
 from zarrfs.storage.tree import NodeId, Owner
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
 from zarrfs.storage.zip.writable_append import Appended, append_commit
-from zarrfs.storage.zip.writable_journal import COMMIT_DONE, ArchiveMark
+from zarrfs.storage.zip.writable_journal import ArchiveMark
 from zarrfs.storage.zip.writable_opening import open_for_writing
 from zarrfs.storage.zip.writable_plan import Content, Packed, Plan, Source, plan_commit
+from zarrfs.storage.zip.writable_recovery import CommitLabel
 from zarrfs.storage.zip.writable_style import style_of
 from zarrfs.storage.zip.writable_timer import CommitTimer
 
@@ -119,20 +122,22 @@ class WritableZip(TreeKeys):
             if version == self._committed_version:
                 return
             plan = plan_commit(self._state, opened.archive, opened.owner)
+            label = CommitLabel(opened.context.journal_id, self._ledger.journal.position)
             pin = self._ledger.space.pin()
         try:
             if plan.changes_nothing and opened.named:
+                self._ledger.journal.sync()  # or a crash may bring back what is undone
                 self._committed_version = version
                 return
-            appended = self._append(plan)
+            appended = self._append(plan, label)
             self._settle(plan, appended, version)
         finally:
             self._ledger.space.unpin(pin)
 
-    def _append(self, plan: Plan) -> Appended:
+    def _append(self, plan: Plan, label: CommitLabel) -> Appended:
         """Write a commit to the archive, to the last byte, or leave it as it was."""
         opened = self._opened
-        style = style_of(self.location, opened.archive, self.get)
+        style = style_of(self.location, opened.archive, self.get, label.encode())
         read = self._tree.contents.read_extents
         if os.fstat(opened.fd).st_size != opened.committed_bytes:
             reason = "the archive was changed by another program while it was open"
@@ -141,7 +146,6 @@ class WritableZip(TreeKeys):
             appended = append_commit(
                 opened.fd, opened.committed_bytes, opened.archive, plan, read, style
             )
-            os.fsync(opened.fd)
             if not opened.named:
                 opened.give_name()
         except BaseException as error:
@@ -150,16 +154,19 @@ class WritableZip(TreeKeys):
             if isinstance(error, OSError):
                 raise _storage_error(self.location, error) from error
             raise
-        opened.committed_bytes = appended.end
+        self._opened.context = replace(
+            opened.context,
+            committed=ArchiveMark.of(opened.fd, appended.end),
+            position=label.position,
+        )
         return appended
 
     def _settle(self, plan: Plan, appended: Appended, version: int) -> None:
         """Write down what is in the archive now, and give up its copies in the journal."""
-        mark = ArchiveMark.of(self._opened.fd, appended.end)
         sources = {(planned.nodeid, planned.path): planned.source for planned in plan.entries}
         with self._lock:
             nothing_since = self._ledger.version == version
-            self._ledger.commit(Note(COMMIT_DONE, mark.encode()))
+            self._ledger.journal.set_context(self._opened.context.encode())
             valid = [
                 settled
                 for settled in appended.settled

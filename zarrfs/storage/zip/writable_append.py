@@ -49,6 +49,8 @@ class Style(NamedTuple):
 
     comment: bytes
     zip64: bool
+    label: bytes
+    """Put before the directory, where no other program looks."""
     order: Callable[[bytes], tuple[int, ...]] | None
     """Sorts paths, in the file and in the directory; None keeps them as they come."""
 
@@ -76,6 +78,10 @@ class _Output:
             self._blocks, self._buffered = [], 0
             self.patch(start, data)
 
+    def sync(self) -> None:
+        self.flush()
+        os.fsync(self._fd)
+
     def patch(self, offset: int, data: Buffer) -> None:
         written = 0
         view = memoryview(data)
@@ -86,7 +92,10 @@ class _Output:
 def append_commit(
     fd: int, position: int, archive: Archive | None, plan: Plan, read: ReadContent, style: Style
 ) -> Appended:
-    """Write a commit behind `position`; nothing is synced.
+    """Write a commit behind `position`, and sync it.
+
+    Its end record is written when all before it is on the disk: where other
+    programs find an archive, its contents are there.
 
     Raises: OSError, and what reading the contents raises; what was written
     until then is for the caller to cut off.
@@ -124,7 +133,6 @@ class _Commit:
         for planned in entries:
             self._add(planned)
         self._write_directory()
-        self._out.flush()
         return Appended(self._out.position, self._settled)
 
     # Entries
@@ -229,20 +237,24 @@ class _Commit:
     # Directory
 
     def _write_directory(self) -> None:
+        self._out.write(self._style.label)
         start = self._out.position
         count = 0
         for records, number in self._directory():
             self._out.write(records)
             count += number
+        size = self._out.position - start
+        self._out.sync()
         self._out.write(
             end_records(
                 count=count,
                 directory_offset=start - self._shift,
-                directory_size=self._out.position - start,
+                directory_size=size,
                 comment=self._style.comment,
                 zip64=self._style.zip64,
             )
         )
+        self._out.sync()
 
     def _directory(self) -> Iterator[tuple[bytes, int]]:
         """Yield directory records and how many they are."""

@@ -1,9 +1,8 @@
 """The journal beside an archive: `NAME.zarrfs-journal`, its lock, what it says of commits.
 
 The lock (flock) on the journal and on the archive makes the writer the only
-one; the journal's header names its pid. The header's context is the mark of
-the archive as it was when the journal was begun; a note says where the latest
-commit ended. One thread opens a journal. Specification: flock(2).
+one; the journal's header names its pid, and its context says which archive it
+belongs to and where the latest commit ended. One thread opens a journal. Specification: flock(2).
 """
 
 from __future__ import annotations
@@ -29,8 +28,6 @@ from zarrfs.storage.inodes.journal import Journal, read_header
 from zarrfs.storage.inodes.space import Space
 
 SUFFIX: Final = ".zarrfs-journal"
-COMMIT_DONE: Final = 1
-"""`Note.kind`; the text is the archive's `ArchiveMark`."""
 _TAIL_BYTES: Final = 64 << 10
 
 
@@ -53,13 +50,6 @@ class ArchiveMark:
         tail = min(size, _TAIL_BYTES)
         return cls(size, zlib.crc32(os.pread(fd, tail, size - tail)), status.st_ino)
 
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, text: bytes) -> ArchiveMark:
-        return cls(**json.loads(text))
-
     def matches(self, fd: int) -> bool:
         """Whether a file still begins with the archive that this is the mark of."""
         status = os.fstat(fd)
@@ -68,6 +58,37 @@ class ArchiveMark:
         if status.st_size < self.archive_bytes:
             return False
         return ArchiveMark.of(fd, self.archive_bytes).tail_crc == self.tail_crc
+
+
+@dataclass(frozen=True, slots=True)
+class JournalContext:
+    """What a journal belongs to."""
+
+    journal_id: bytes
+    """Of this journal and no other; 16 bytes."""
+    first: ArchiveMark
+    """The archive as it was when the journal was begun: the tree's base."""
+    committed: ArchiveMark
+    """The archive as the latest commit left it."""
+    position: int = 0
+    """Of the journal: that commit holds all records before it."""
+
+    @classmethod
+    def begin(cls, archive: ArchiveMark) -> JournalContext:
+        return cls(os.urandom(16), archive, archive)
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self) | {"journal_id": self.journal_id.hex()}).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> JournalContext:
+        fields = json.loads(text)
+        return cls(
+            bytes.fromhex(fields["journal_id"]),
+            ArchiveMark(**fields["first"]),
+            ArchiveMark(**fields["committed"]),
+            fields["position"],
+        )
 
 
 def journal_path(archive_path: str) -> str:
@@ -93,14 +114,19 @@ class JournalFile:
         except CorruptError:
             if os.fstat(self.fd).st_size > _TAIL_BYTES * 2:
                 raise  # more than a beginning that was cut short
-            os.ftruncate(self.fd, 0)
+            self.discard()
             return None
 
-    def create(self, mark: ArchiveMark) -> Journal:
+    def create(self, context: JournalContext) -> Journal:
         """Raises: NoSpaceError."""
-        journal = Journal.create(self.space, durable=True, context=mark.encode())
+        journal = Journal.create(self.space, durable=True, context=context.encode())
         sync_folder(self.path)
         return journal
+
+    def discard(self) -> None:
+        """Forget the journal; another one can be created."""
+        os.ftruncate(self.fd, 0)
+        self.space = Space(self.fd, mapped=False)
 
     def remove_if_empty(self) -> None:
         if not os.fstat(self.fd).st_size:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from zarrfs.errors import (
@@ -20,7 +20,6 @@ from zarrfs.errors import (
     ReadOnlyError,
 )
 from zarrfs.storage.inodes.base import Base
-from zarrfs.storage.inodes.checkpoint import records_of
 from zarrfs.storage.inodes.journal import Journal
 from zarrfs.storage.tree import Owner
 from zarrfs.storage.zip.archive import Archive
@@ -28,8 +27,8 @@ from zarrfs.storage.zip.base import ArchiveBase
 from zarrfs.storage.zip.tree import ArchiveTree
 from zarrfs.storage.zip.writable_base import NoArchive
 from zarrfs.storage.zip.writable_journal import (
-    COMMIT_DONE,
     ArchiveMark,
+    JournalContext,
     JournalFile,
     journal_path,
     lock,
@@ -53,12 +52,17 @@ class OpenedArchive:
     """The archive, for reading and writing."""
     named: bool
     """Whether it has its name; a new one gets it with the first commit."""
+    context: JournalContext = field(init=False)
+    """What the journal's header says of the archive."""
     left_over: bool = False
     """Whether the journal was there: a crash left it."""
     archive: Archive | None = None
     """As it was when the journal was begun; None for a new one."""
-    committed_bytes: int = 0
-    """Where the last whole commit ends."""
+
+    @property
+    def committed_bytes(self) -> int:
+        """Where the last whole commit ends."""
+        return self.context.committed.archive_bytes
 
     def give_name(self) -> None:
         """Let a finished archive appear. Raises: ExistsError, CreateFailedError."""
@@ -71,6 +75,14 @@ class OpenedArchive:
             raise CreateFailedError(self.path, os.strerror(error.errno or 0)) from error
         self.named = True
         sync_folder(self.path)
+
+    def forget_journal(self) -> None:
+        """The archive holds all that its journal does, and more."""
+        if self.archive is not None:
+            self.archive.close()
+            self.archive = None
+        self.journal_file.discard()
+        self.left_over = False
 
     def remove_nameless(self) -> None:
         """Remove an archive that never had its name; the journal has what it would hold."""
@@ -137,38 +149,46 @@ def _open_tree(opened: OpenedArchive, cache_bytes: int) -> WritableArchiveTree:
     journal = opened.journal_file.open()
     if journal is not None:
         opened.left_over = True
-        return _continue(opened, journal, cache_bytes)
+        tree = _continue(opened, journal, cache_bytes)
+        if tree is not None:
+            return tree
+        opened.forget_journal()
+    return _begin(opened, cache_bytes)
+
+
+def _begin(opened: OpenedArchive, cache_bytes: int) -> WritableArchiveTree:
     if not opened.named:
         os.ftruncate(opened.fd, 0)
     mark = ArchiveMark.of(opened.fd)
     if opened.named and not mark.archive_bytes:
         raise CorruptError(opened.path, "not a zip archive: it is empty")
-    opened.committed_bytes = mark.archive_bytes
-    base = _open_base(opened, mark, cache_bytes)
-    journal = opened.journal_file.create(mark)
+    opened.context = JournalContext.begin(mark)
+    base = _open_base(opened, cache_bytes)
+    journal = opened.journal_file.create(opened.context)
     return WritableArchiveTree.begin(journal, base, owner=opened.owner)
 
 
-def _continue(opened: OpenedArchive, journal: Journal, cache_bytes: int) -> WritableArchiveTree:
-    """Replay what a crash left, and settle what it left of a commit."""
-    first = ArchiveMark.decode(journal.context)
-    if opened.named and not first.matches(opened.fd):
-        raise foreign(opened.path)
-    if not opened.named and first.archive_bytes:
+def _continue(
+    opened: OpenedArchive, journal: Journal, cache_bytes: int
+) -> WritableArchiveTree | None:
+    """Replay what a crash left; None if the archive turns out to know better."""
+    context = opened.context = JournalContext.decode(journal.context)
+    if not opened.named and context.committed.archive_bytes:
         raise _gone(opened.path)
-    tree = WritableArchiveTree.replayed(journal, _open_base(opened, first, cache_bytes))
-    done = tree.ledger.state.notes.get(COMMIT_DONE)
-    if not opened.named:
-        if done is not None:
-            raise _gone(opened.path)
+    if opened.named and not context.first.matches(opened.fd):
+        raise foreign(opened.path)
+    base = _open_base(opened, cache_bytes)
+    tree = WritableArchiveTree.replayed(journal, base, owner=opened.owner)
+    if opened.named:
+        opened.context = settle_tail(opened.fd, opened.path, context)
+    else:
         # The file that is to become the archive may be another one than it was.
         os.ftruncate(opened.fd, 0)
-        with journal.lock:
-            context = ArchiveMark.of(opened.fd).encode()
-            journal.rewrite(records_of(tree.ledger.state), context)
-        return tree
-    committed = first if done is None else ArchiveMark.decode(done.text)
-    opened.committed_bytes = settle_tail(opened.fd, opened.path, committed)
+        mark = ArchiveMark.of(opened.fd)
+        opened.context = replace(context, first=mark, committed=mark)
+    if opened.context.position > journal.position:
+        return None
+    journal.set_context(opened.context.encode())
     return tree
 
 
@@ -178,12 +198,11 @@ def _gone(path: str) -> PathNotFoundError:
     )
 
 
-def _open_base(opened: OpenedArchive, mark: ArchiveMark, cache_bytes: int) -> Base:
-    if not mark.archive_bytes:
+def _open_base(opened: OpenedArchive, cache_bytes: int) -> Base:
+    size = opened.context.first.archive_bytes
+    if not size:
         return NoArchive(opened.path, opened.fd)
-    opened.archive = Archive.open(
-        opened.path, cache_bytes=cache_bytes, size_bytes=mark.archive_bytes
-    )
+    opened.archive = Archive.open(opened.path, cache_bytes=cache_bytes, size_bytes=size)
     return ArchiveBase(ArchiveTree(opened.archive, uid=opened.owner.uid, gid=opened.owner.gid))
 
 

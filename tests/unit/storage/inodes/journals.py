@@ -35,7 +35,7 @@ def disk_tree(path: Path, base: Base | None = None) -> Iterator[InodeTree]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     space = Space(fd, mapped=False)
     if os.fstat(fd).st_size:
-        tree = InodeTree.replayed(Journal.open(space, durable=True), base)
+        tree = InodeTree.replayed(Journal.open(space, durable=True), base, owner=OWNER)
     else:
         tree = InodeTree.begin(Journal.create(space, durable=True), base, owner=OWNER)
     try:
@@ -49,7 +49,9 @@ def disk_tree(path: Path, base: Base | None = None) -> Iterator[InodeTree]:
 def successor_of(tree: InodeTree, base: Base | None = None) -> Iterator[InodeTree]:
     """The tree as a successor finds it in the same memfd, once `tree` is no longer used."""
     fd = os.dup(tree.ledger.space.fd)
-    again = InodeTree.replayed(Journal.open(Space(fd, mapped=True), durable=False), base)
+    again = InodeTree.replayed(
+        Journal.open(Space(fd, mapped=True), durable=False), base, owner=OWNER
+    )
     try:
         yield again
     finally:

@@ -13,8 +13,13 @@ from zarrfs.errors import CorruptError, UnavailableError
 from zarrfs.storage.inodes import journal as journal_module
 from zarrfs.storage.inodes.journal import SEGMENT_BYTES, Journal, data_crc32c
 from zarrfs.storage.inodes.journal_header import MAX_CONTEXT_BYTES
-from zarrfs.storage.inodes.records import Note, Record, Write
+from zarrfs.storage.inodes.records import Record, Remove, Write
 from zarrfs.storage.inodes.space import Space
+
+
+def note(number: int, text: bytes) -> Remove:
+    """Any record will do."""
+    return Remove(number, 0, text)
 
 
 @pytest.fixture
@@ -53,11 +58,11 @@ def append_content(journal: Journal, data: bytes) -> Write:
 
 def test_records_come_back_in_order_with_their_tags(fd: int) -> None:
     journal = begin(fd, context=b"what this belongs to")
-    notes = [Note(number, b"x" * number) for number in range(100)]
-    for note in notes:
-        journal.append(note, tag=note.kind)
+    notes = [note(number, b"x" * number) for number in range(100)]
+    for one in notes:
+        journal.append(one, tag=one.parent)
     again, found = reopened(fd)
-    assert found == [(note, note.kind) for note in notes]
+    assert found == [(one, one.parent) for one in notes]
     assert again.context == b"what this belongs to"
 
 
@@ -66,10 +71,10 @@ def test_records_go_on_over_many_segments_and_after_each_opening(fd: int) -> Non
     expected = []
     for number in range(5):
         for _ in range(3):
-            note = Note(number, b"y" * (SEGMENT_BYTES // 2))
-            journal.append(note)
-            expected.append((note, 0))
-        big = Note(number, b"z" * (3 * SEGMENT_BYTES))
+            half = note(number, b"y" * (SEGMENT_BYTES // 2))
+            journal.append(half)
+            expected.append((half, 0))
+        big = note(number, b"z" * (3 * SEGMENT_BYTES))
         journal.append(big)
         expected.append((big, 0))
         journal, found = reopened(fd)
@@ -79,14 +84,14 @@ def test_records_go_on_over_many_segments_and_after_each_opening(fd: int) -> Non
 @pytest.mark.parametrize("cut", [1, 10, 19, 20, 25])
 def test_a_record_cut_short_by_a_kill_ends_the_replay(fd: int, cut: int) -> None:
     journal = begin(fd)
-    journal.append(Note(1, b"whole"))
+    journal.append(note(1, b"whole"))
     begin_of_torn = journal._cursor
-    journal.append(Note(2, b"torn"))
+    journal.append(note(2, b"torn"))
     os.pwrite(fd, bytes(200), begin_of_torn + cut)
     again, found = reopened(fd)
-    assert [record for record, _ in found] == [Note(1, b"whole")]
-    again.append(Note(3, b"next"))
-    assert [record for record, _ in reopened(fd)[1]] == [Note(1, b"whole"), Note(3, b"next")]
+    assert [record for record, _ in found] == [note(1, b"whole")]
+    again.append(note(3, b"next"))
+    assert [record for record, _ in reopened(fd)[1]] == [note(1, b"whole"), note(3, b"next")]
 
 
 def test_a_kill_loses_nothing_that_was_written(fd: int) -> None:
@@ -119,8 +124,8 @@ class TestAfterPowerLoss:
         os.pwrite(fd, bytes(lost.size), lost.source)
         again, found = reopened(fd)
         assert found == [(first, 0)]
-        again.append(Note(1, b""))
-        assert [record for record, _ in reopened(fd)[1]] == [first, Note(1, b"")]
+        again.append(note(1, b""))
+        assert [record for record, _ in reopened(fd)[1]] == [first, note(1, b"")]
 
     def test_what_was_synced_is_not_doubted(self, fd: int, journal: Journal) -> None:
         """Its content may have been given back since, and then reads as zeros."""
@@ -135,19 +140,19 @@ class TestAfterPowerLoss:
     ) -> None:
         released: list[tuple[int, int]] = []
         monkeypatch.setattr(journal.space, "release", released.extend)
-        journal.append(Note(1, b"the record that kills"))
+        journal.append(note(1, b"the record that kills"))
         with journal.lock:
             journal.bury([(8192, 12288)])
         journal.sync()
         assert released == []  # the mark that covers it may still be lost
-        journal.append(Note(2, b""))
+        journal.append(note(2, b""))
         journal.sync()
         assert released == [(8192, 12288)]
 
 
 def test_a_sync_with_nothing_new_is_free(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begin(fd)
-    journal.append(Note(1, b""))
+    journal.append(note(1, b""))
     journal.sync()
 
     def unexpected(fd: int) -> None:
@@ -159,7 +164,7 @@ def test_a_sync_with_nothing_new_is_free(fd: int, monkeypatch: pytest.MonkeyPatc
 
 def test_a_failed_sync_fails_for_ever(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begin(fd)
-    journal.append(Note(1, b""))
+    journal.append(note(1, b""))
 
     def failing(fd: int) -> None:
         raise OSError(5, "Input/output error")
@@ -175,33 +180,33 @@ def test_a_failed_sync_fails_for_ever(fd: int, monkeypatch: pytest.MonkeyPatch) 
 def test_rewriting_drops_the_old_chain(fd: int) -> None:
     journal = begin(fd)
     for number in range(1000):
-        journal.append(Note(number, b"old" * 100))
+        journal.append(note(number, b"old" * 100))
     with journal.lock:
-        journal.rewrite([Note(1, b"new")], context=b"changed")
+        journal.rewrite([note(1, b"new")], context=b"changed")
     assert len(journal.segments) == 1
-    journal.append(Note(2, b"after"))
+    journal.append(note(2, b"after"))
     again, found = reopened(fd)
-    assert [record for record, _ in found] == [Note(1, b"new"), Note(2, b"after")]
+    assert [record for record, _ in found] == [note(1, b"new"), note(2, b"after")]
     assert again.context == b"changed"
 
 
 def test_a_rewrite_cut_short_leaves_the_old_chain(fd: int) -> None:
     journal = begin(fd)
-    journal.append(Note(1, b"old"))
+    journal.append(note(1, b"old"))
 
     def records() -> Iterator[Record]:
-        yield Note(2, b"new")
+        yield note(2, b"new")
         raise UnavailableError(reason="no more")
 
     with pytest.raises(UnavailableError), journal.lock:
         journal.rewrite(records())
-    journal.append(Note(3, b"goes on"))
-    assert [record for record, _ in reopened(fd)[1]] == [Note(1, b"old"), Note(3, b"goes on")]
+    journal.append(note(3, b"goes on"))
+    assert [record for record, _ in reopened(fd)[1]] == [note(1, b"old"), note(3, b"goes on")]
 
 
 def test_either_header_may_be_torn(fd: int) -> None:
     journal = begin(fd)
-    journal.append(Note(1, b""))
+    journal.append(note(1, b""))
     slot = journal._header.sequence % 2 * 2048
     for damaged_slot in (slot, 2048 - slot):
         saved = os.pread(fd, 2048, damaged_slot)
@@ -211,7 +216,7 @@ def test_either_header_may_be_torn(fd: int) -> None:
             with pytest.raises(CorruptError):
                 Journal.open(Space(fd, mapped=False), durable=True)
         else:
-            assert reopened(fd)[1] == [(Note(1, b""), 0)]
+            assert reopened(fd)[1] == [(note(1, b""), 0)]
         os.pwrite(fd, saved, damaged_slot)
 
 
@@ -223,3 +228,12 @@ def test_what_is_no_journal_is_refused(fd: int) -> None:
 def test_context_fills_its_slot(fd: int) -> None:
     begin(fd, context=b"c" * MAX_CONTEXT_BYTES)
     assert reopened(fd)[0].context == b"c" * MAX_CONTEXT_BYTES
+
+
+def test_the_context_can_be_changed(fd: int) -> None:
+    journal = begin(fd, context=b"before")
+    journal.append(note(1, b""))
+    journal.set_context(b"after")
+    again, found = reopened(fd)
+    assert again.context == b"after"
+    assert found == [(note(1, b""), 0)]
