@@ -92,7 +92,7 @@ class Vfs:
         # isinstance of a protocol takes microseconds, so once for all.
         self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
         self._references = tree if isinstance(tree, ListsEntries) else None
-        self._columns = tree if isinstance(tree, ListsColumns) else None
+        self._columns = tree if tree.static and isinstance(tree, ListsColumns) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
         if self._read_only or options.validate is Validate.OFF:
             self._tree = tree

@@ -7,17 +7,20 @@ call this module.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zarrfs.fuse_protocol.directory import (
     NAME_OFFSET,
     PLUS_NAME_OFFSET,
     dirent_packer,
-    dirent_size,
     direntplus_packer,
-    direntplus_size,
 )
 from zarrfs.fuse_protocol.replies import Replies
-from zarrfs.storage.tree import Buffer, FolderColumns, NodeId
+from zarrfs.storage.tree import Buffer, NodeId
 from zarrfs.vfs.operations import Caller, FileHandle, FileSystem, ListsFolderColumns
+
+if TYPE_CHECKING:
+    from zarrfs.frontends.native.packed_folders import PackedBlock
 
 _NANOSECONDS = 1_000_000_000
 _SECONDS_MASK = (1 << 64) - 1
@@ -25,6 +28,8 @@ _BLOCK_SIZE_BYTES = 4096
 _TYPE_SHIFT = 12
 """`d_type` is the file type of `st_mode` without its permission bits."""
 _LONGEST_NAME = 255
+_BLOCKS_KEPT = 8
+"""Folders that are being listed at the same time; a block is 1 to 3 MB."""
 
 
 class FolderReplies:
@@ -34,24 +39,39 @@ class FolderReplies:
         self._filesystem = filesystem
         self._timeouts = replies.timeouts
         self._columns = filesystem if isinstance(filesystem, ListsFolderColumns) else None
+        self._blocks: dict[tuple[NodeId, bool], PackedBlock] = {}
         # By length of name: a list index is the cheapest lookup there is.
         self._packers = [dirent_packer(length) for length in range(_LONGEST_NAME + 1)]
         self._plus_packers = [direntplus_packer(length) for length in range(_LONGEST_NAME + 1)]
 
-    def _columns_from(self, nodeid: NodeId, offset: int, count: int) -> FolderColumns | None:
-        if self._columns is None:
+    def _from_columns(
+        self, nodeid: NodeId, offset: int, size: int, timeouts: tuple[int, int, int, int] | None
+    ) -> Buffer | None:
+        """Answer from a packed block, packing it if need be; None without columns."""
+        key = nodeid, timeouts is not None
+        block = self._blocks.get(key)
+        reply = None if block is None else block.reply(offset, size)
+        if reply is not None:
+            return reply
+        assert self._columns is not None
+        from zarrfs.frontends.native.packed_folders import BLOCK_NAMES, PackedBlock
+
+        columns = self._columns.readdir_columns(nodeid, offset, BLOCK_NAMES)
+        if columns is None:
             return None
-        return self._columns.readdir_columns(nodeid, offset, count)
+        if len(self._blocks) >= _BLOCKS_KEPT:
+            self._blocks.clear()
+        block = self._blocks[key] = PackedBlock(columns, offset, timeouts)
+        return block.reply(offset, size) or b""
 
     def readdir(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int
     ) -> Buffer:
         """Answer READDIR: as many fuse_dirent as fit into `size` bytes."""
-        columns = self._columns_from(nodeid, offset, size // dirent_size(1))
-        if columns is not None:
-            from zarrfs.frontends.native.packed_folders import pack_dirents
-
-            return pack_dirents(columns, offset + 1, size)
+        if self._columns is not None:
+            packed = self._from_columns(nodeid, offset, size, None)
+            if packed is not None:
+                return packed
         packers = self._packers
         records = []
         for name, ino, type_bits, next_offset, _ in self._filesystem.readdir(
@@ -73,11 +93,10 @@ class FolderReplies:
 
         An entry that is sent counts as a reference, as one of LOOKUP does.
         """
-        columns = self._columns_from(nodeid, offset, size // direntplus_size(1))
-        if columns is not None:
-            from zarrfs.frontends.native.packed_folders import pack_direntplus
-
-            return pack_direntplus(columns, offset + 1, size, self._timeouts)
+        if self._columns is not None:
+            packed = self._from_columns(nodeid, offset, size, self._timeouts)
+            if packed is not None:
+                return packed
         packers = self._plus_packers
         count_reference = self._filesystem.count_reference
         entry_s, entry_ns, attr_s, attr_ns = self._timeouts
