@@ -61,11 +61,7 @@ def remaining_faults(path: str) -> list[str]:
         os.stat(path)
         archive = Archive.open(path, save_index=False)
         try:
-            faults = [str(problem) for problem in archive.problems.kept]
-            behind = archive.size_bytes - archive.end.end
-            if behind:
-                faults.append(f"{behind} bytes follow the archive; they are no part of it")
-            return faults
+            return [str(problem) for problem in archive.problems.kept]
         finally:
             archive.close()
     return []

@@ -34,9 +34,9 @@ def test_the_last_whole_commit_is_shown(tmp_path: Path, cut_bytes: int) -> None:
         writer.flush()
         whole = path.stat().st_size
         writer.set(Key("third"), os.urandom(100_000) + inner + os.urandom(100_000))
+        shutil.copy(journal_path(str(path)), journal_path(str(tmp_path / "b.zip")))
         writer.flush()
         shutil.copy(path, tmp_path / "b.zip")
-        shutil.copy(journal_path(str(path)), journal_path(str(tmp_path / "b.zip")))
     finally:
         writer.close()
     copy = tmp_path / "b.zip"
