@@ -41,3 +41,19 @@ class TestFusepyDirectory(PosixSuite):
     @classmethod
     def serve(cls, folder: Path) -> AbstractContextManager[Path]:
         return mounted_store("directory", "fusepy", folder)
+
+
+class TestNativeZip(PosixSuite):
+    abilities = Abilities(xattrs=False, special_files=False)
+
+    @classmethod
+    def serve(cls, folder: Path) -> AbstractContextManager[Path]:
+        return mounted_store("zip", "native", folder)
+
+
+class TestFusepyZip(PosixSuite):
+    abilities = Abilities(xattrs=False, special_files=False, nodes=False)
+
+    @classmethod
+    def serve(cls, folder: Path) -> AbstractContextManager[Path]:
+        return mounted_store("zip", "fusepy", folder)
