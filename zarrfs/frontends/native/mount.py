@@ -156,7 +156,7 @@ class NativeMount:
             os.close(self.session.fd)
 
     def _raise_read_ahead(self) -> None:
-        if not self._options.read_ahead_kb or os.geteuid() != 0:
+        if not self._options.read_ahead_kb:
             return
         device = kernel_side.device_of(self.target)
         if device is None or not kernel_side.raise_read_ahead(device, self._options.read_ahead_kb):

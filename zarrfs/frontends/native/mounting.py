@@ -28,6 +28,7 @@ from zarrfs.errors import (
     ZarrfsError,
 )
 from zarrfs.frontends.native.options import NativeOptions
+from zarrfs.frontends.native.privileges import may_administer
 
 FUSE_DEVICE = "/dev/fuse"
 SUBTYPE = "zarrfs"
@@ -52,7 +53,7 @@ def mount(target: str, options: NativeOptions) -> int:
     UnavailableError.
     """
     target = _resolved(target)
-    if os.geteuid() == 0:
+    if may_administer():
         return _mount_by_syscall(target, options)
     return _mount_by_fusermount(target, options)
 
@@ -63,7 +64,7 @@ def unmount(target: str, *, lazy: bool = False) -> None:
     The target itself is never looked into. Raises: BusyError, DeniedError,
     PathNotFoundError (nothing is mounted there).
     """
-    if os.geteuid() == 0:
+    if may_administer():
         flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
         code = _libc_call("umount2", os.fsencode(target), flags)
         if code:
@@ -209,7 +210,7 @@ def _fusermount() -> str:
         if path:
             return path
     raise UnsupportedError(
-        "fusermount3", "not installed, and only root mounts without it", remedy="install fuse3"
+        "fusermount3", "not installed, and only CAP_SYS_ADMIN mounts without it", remedy="install fuse3"
     )
 
 

@@ -10,9 +10,8 @@ memory), REQUEST_TIMEOUT (a slow backend is not a dead one).
 
 from __future__ import annotations
 
-import os
-
 from zarrfs.frontends.native.options import NativeOptions
+from zarrfs.frontends.native.privileges import may_administer
 from zarrfs.fuse_protocol.flags import InitFlags
 from zarrfs.fuse_protocol.negotiation import Wishes
 from zarrfs.vfs.operations import CachePolicy
@@ -47,6 +46,6 @@ def wishes_for(policy: CachePolicy, options: NativeOptions, *, read_only: bool) 
         flags |= InitFlags.AUTO_INVAL_DATA
     if policy.writeback:
         flags |= InitFlags.WRITEBACK_CACHE
-    elif options.passthrough and not policy.stateless_open and os.geteuid() == 0:
+    elif options.passthrough and not policy.stateless_open and may_administer():
         flags |= InitFlags.PASSTHROUGH
     return Wishes(flags=flags)
