@@ -1,4 +1,4 @@
-"""What a machine needs for mounts, looked up without changing anything.
+"""What a machine needs for mounts, looked up; and a trial mount, to be sure.
 
 Each check returns a `Finding`; `mount.py`'s own errors point here. Sources: fuse(4),
 fusermount3(1), the kernel's Documentation/filesystems/fuse and its releases.
@@ -10,15 +10,18 @@ import os
 import platform
 import shutil
 import stat
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
 from zarrfs.daemon.mounting_checks import FUSE_CONF, user_allow_other
+from zarrfs.frontends.native.privileges import may_administer
 
 FUSE_DEVICE = "/dev/fuse"
-_CAP_SYS_ADMIN = 21
+_TRIAL_LIMIT_S = 60.0
 
 
 class State(StrEnum):
@@ -45,16 +48,6 @@ def kernel_release() -> tuple[int, int]:
     major, _, rest = platform.release().partition(".")
     minor = "".join(c for c in rest.partition(".")[0] if c.isdecimal())
     return int(major), int(minor or 0)
-
-
-def may_administer() -> bool:
-    """Whether this process has CAP_SYS_ADMIN, which mount(2) and passthrough need."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as status:
-            effective = next(line.split()[1] for line in status if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return os.geteuid() == 0
-    return bool(int(effective, 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def check_kernel() -> Finding:
@@ -154,6 +147,33 @@ def check_codecs() -> Finding:
     return Finding("zip compression", State.WORKS, "deflate, zstd, bzip2, lzma")
 
 
+def check_trial_mount() -> Finding:
+    """What the other checks cannot know: seccomp filters, containers, policies."""
+    name = "a trial mount"
+    with tempfile.TemporaryDirectory(prefix="zarrfs-doctor-") as folder:
+        if problem := _run("mount", "memory:", folder):
+            return Finding(name, State.BROKEN, problem, "see the lines above")
+        try:
+            os.listdir(folder)
+        finally:
+            problem = _run("unmount", folder)
+    if problem:
+        return Finding(name, State.BROKEN, problem, "see the lines above")
+    return Finding(name, State.WORKS, "mounted, listed and unmounted a store in memory")
+
+
+def _run(*arguments: str) -> str:
+    """Run a command of ours; return what it complained of, on one line."""
+    command = [sys.executable, "-m", "zarrfs.cli", *arguments]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TRIAL_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"{arguments[0]} does not end"
+    return " ".join(done.stderr.split()) if done.returncode else ""
+
+
 CHECKS: tuple[Callable[[], Finding], ...] = (
     check_kernel,
     check_device,
@@ -163,6 +183,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_resend,
     check_libfuse,
     check_codecs,
+    check_trial_mount,
 )
 
 
