@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zarrfs.errors import NotFoundError
+from zarrfs.errors import NotFoundError, UnsupportedError
 from zarrfs.storage.backend import Buffer
+from zarrfs.zarr_format.codecs import MAX_FILE_BYTES
 from zarrfs.zarr_format.keys import ChunkIndex
 
 Array = npt.NDArray[Any]
@@ -54,7 +55,7 @@ class FlatArray:
 
     `dtype` is that of the values shown; a chunk's are converted on the way.
     `fill` stands where no chunk was written: one value, or one for each place
-    along the last axis.
+    along the last axis. Raises: UnsupportedError beyond `MAX_FILE_BYTES`.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class FlatArray:
         self.chunks = chunks
         self.fill = fill
         self.size_bytes = prod(shape) * dtype.itemsize
+        if self.size_bytes > MAX_FILE_BYTES:
+            raise UnsupportedError("array", f"{self.size_bytes} bytes are more than any file holds")
         self._inner = prod(shape[1:])
         self._rows_only = chunks.shape[1:] == shape[1:]
         """Whether a chunk is a run of the array's bytes."""

@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from zarrfs.errors import UnsupportedError
+from zarrfs.zarr_format.codecs import MAX_FILE_BYTES
 from zarrfs.zarr_format.dtypes import NumpyDType
 
 
@@ -103,7 +105,7 @@ def lay_out(
     attributes: Sequence[Attribute],
     variables: Sequence[Variable],
 ) -> Layout:
-    """Return the header, and where everything lies."""
+    """Return the header, and where everything lies. Raises: UnsupportedError."""
     sizes = [_size_of(variable, dimensions) for variable in variables]
     version = 2 if _fits_cdf2(dimensions, attributes, variables, sizes) else 5
     writer = _Header(version)
@@ -113,6 +115,8 @@ def lay_out(
     for size in sizes:
         begins.append(position)
         position += _padded(size)
+    if position > MAX_FILE_BYTES:
+        raise UnsupportedError("group", f"{position} bytes are more than any file holds")
     header = writer.header(dimensions, attributes, variables, sizes, begins)
     return Layout(version, header, tuple(begins), position)
 

@@ -54,6 +54,9 @@ from zarrfs.zarr_format.shards import inner_chunk_shape, parse_shard_layout
 MAX_RANK: Final = 64
 """numpy's own limit (32 before numpy 2)."""
 
+MAX_FILE_BYTES: Final = 1 << 62
+"""No file can be as large as what a document may claim."""
+
 
 class Pipeline(Protocol):
     """The codecs of an array, in either format."""
@@ -85,10 +88,18 @@ def decode_chunk(pipeline: Pipeline, data: Buffer) -> Array:
 
 
 def encode_chunk(pipeline: Pipeline, chunk: Array) -> bytes:
-    """Return the bytes that a chunk is stored as."""
+    """Return the bytes that a chunk is stored as.
+
+    Raises: UnsupportedError when the codecs cannot encode it.
+    """
     if chunk.shape != pipeline.spec.shape:
         raise ValueError(f"chunk of shape {chunk.shape}, not {pipeline.spec.shape}")
-    return bytes(memoryview(pipeline.encode(chunk)).cast("B"))
+    try:
+        return bytes(memoryview(pipeline.encode(chunk)).cast("B"))
+    except (ZarrfsError, MemoryError):
+        raise
+    except Exception as error:  # as above
+        raise UnsupportedError("chunk", f"does not encode: {error}") from error
 
 
 def pipeline_of(document: Any) -> Pipeline:
@@ -113,6 +124,13 @@ def parse_shape(value: Json, subject: str) -> tuple[int, ...]:
     ):
         raise InvalidMetadataError(subject, [f"not a shape: {value!r}"])
     return tuple(value)
+
+
+def _chunk_spec(shape: tuple[int, ...], data_type: DataType, fill_value: Json) -> ChunkSpec:
+    spec = ChunkSpec(shape, data_type, parse_fill_value(fill_value, data_type))
+    if spec.size_bytes > MAX_FILE_BYTES or spec.item_count > MAX_FILE_BYTES:
+        raise UnsupportedError("chunk", f"{spec.item_count} items are more than any file holds")
+    return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +190,12 @@ def v2_pipeline(document: Mapping[str, Json]) -> V2Pipeline:
         raise InvalidMetadataError("compressor", [f"not a codec: {compressor!r}"])
     data_type = dtypes.parse_v2(document.get("dtype"), configs)
     chunks = parse_shape(document.get("chunks"), "chunks")
-    fill = parse_fill_value(document.get("fill_value"), data_type)
     objects = None
     if data_type.variable:
         objects = VariableLength(str(configs[0]["id"]), make_numcodec(configs[0]))
         configs = configs[1:]
     return V2Pipeline(
-        ChunkSpec(chunks, data_type, fill),
+        _chunk_spec(chunks, data_type, document.get("fill_value")),
         _parse_order(document.get("order", "C")) and len(chunks) > 1,
         objects,
         tuple(_v2_codec(config, data_type) for config in configs),
@@ -251,8 +268,8 @@ def v3_array_pipeline(document: Mapping[str, Json]) -> V3Pipeline:
     if document.get("storage_transformers"):
         raise UnsupportedError("storage_transformers", "not known here")
     chunks = parse_shape(configuration.get("chunk_shape"), "chunk_shape")
-    fill = parse_fill_value(document.get("fill_value"), data_type)
-    return v3_pipeline(document.get("codecs"), ChunkSpec(chunks, data_type, fill))
+    spec = _chunk_spec(chunks, data_type, document.get("fill_value"))
+    return v3_pipeline(document.get("codecs"), spec)
 
 
 def v3_pipeline(codecs: Json, spec: ChunkSpec) -> V3Pipeline:
