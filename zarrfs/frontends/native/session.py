@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from zarrfs.errors import MalformedMessageError
+from zarrfs.errors import MalformedMessageError, UnsupportedError
 from zarrfs.frontends.native.callers import is_being_killed
 from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCounters
 from zarrfs.frontends.native.crew import LONG_NS, SHORT_RUN, Crew
@@ -93,6 +93,7 @@ class Session:
         self._ledger_fd = ledger_fd
         self._request_log = None if requests_fd is None else RequestLog(requests_fd)
         self._resumed = False
+        self._refusal: UnsupportedError | None = None
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
         self._size = max(options.threads, 1)
@@ -141,6 +142,8 @@ class Session:
         counters = self.counters.add_thread()
         buffer = bytearray(_BUFFER_SIZE_BYTES)
         while self.negotiated is None:
+            if self._refusal is not None:
+                raise self._refusal
             if not self._serve_one(buffer, counters):
                 return
         self._prepare(self.negotiated)
@@ -230,6 +233,8 @@ class Session:
             if error.errno not in _ENDED:
                 logger.error("cannot read requests: %s", error)
             return False
+        if end == 0:
+            return False
         try:
             self._answer(buffer, end, counters)
         except MalformedMessageError as error:  # a header that is none: nobody to answer
@@ -307,7 +312,11 @@ class Session:
         if self.negotiated is None:
             policy = self._filesystem.policy
             wishes = wishes_for(policy, self._options, read_only=self._filesystem.read_only)
-            negotiated = negotiate(parse_init(buffer, end), wishes)
+            try:
+                negotiated = negotiate(parse_init(buffer, end), wishes)
+            except UnsupportedError as error:
+                self._refusal = error  # for whoever waits in `start`
+                raise
             if self._on_negotiated is not None:
                 self._on_negotiated(negotiated)
             self.negotiated = negotiated
