@@ -242,7 +242,7 @@ def test_a_static_store_is_asked_once(client: Client) -> None:
     assert vfs.policy.stateless_open
     assert vfs.policy.entry_timeout_s > 3600
     client = Client(vfs)
-    with client.node("a/0") as nodeid:
+    with client.node("a"), client.node("a/0") as nodeid:
         view.asked.clear()
         for _ in range(3):
             assert client.stat("a/0").size == 5
