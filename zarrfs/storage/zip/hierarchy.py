@@ -24,7 +24,7 @@ from zarrfs.storage.zip.index import (
     ZipIndex,
 )
 from zarrfs.storage.zip.problems import Problem
-from zarrfs.storage.zip.spans import Bools, Hashes, hash_spans, random_prime
+from zarrfs.storage.zip.spans import Bools, Hashes, equal, hash_spans, random_prime
 
 Rows: TypeAlias = NDArray[np.uint32]
 
@@ -62,6 +62,21 @@ class _Candidates:
 
     def hashes(self, prime: int) -> Hashes:
         return hash_spans(self.text, self.name_start, self.name_end, self.folder, prime)
+
+    def same_name(self, first: Rows, second: Rows) -> Bools:
+        """Whether pairs of candidates have one name in one folder."""
+        starts, others = self.name_start[first], self.name_start[second]
+        lengths = self.name_end[first] - starts
+        same: Bools = lengths == self.name_end[second] - others
+        same &= self.folder[first] == self.folder[second]
+        pairs = np.flatnonzero(same)
+        same[pairs] = equal(
+            self.text,
+            starts[pairs].astype(np.int64),
+            others[pairs].astype(np.int64),
+            lengths[pairs].astype(np.int64),
+        )
+        return same
 
     def path(self, candidate: int) -> bytes:
         return self.text[self.path_start[candidate] : self.name_end[candidate]].tobytes()
@@ -114,27 +129,49 @@ def _drop_duplicates(
     `hashes` are sorted, and `order` says whose they are. Equal ones only hint at
     equal names: the names themselves decide.
     """
-    twins = np.flatnonzero(hashes[1:] == hashes[:-1])
-    superseded = 0
-    if not len(twins):
+    repeats = np.zeros(len(hashes), np.bool_)
+    repeats[1:] = hashes[1:] == hashes[:-1]
+    if not repeats.any():
         return 0
-    run_begins = np.flatnonzero(np.diff(twins, prepend=-2) != 1)
-    run_ends = np.append(run_begins[1:], len(twins))
-    for begin, end in zip(run_begins.tolist(), run_ends.tolist(), strict=True):
-        members = np.sort(order[twins[begin] : twins[end - 1] + 2]).tolist()
-        last: dict[tuple[int, bytes], int] = {}
-        for member in members:
-            start, stop = candidates.name_start[member], candidates.name_end[member]
-            key = (int(candidates.folder[member]), candidates.text[start:stop].tobytes())
-            earlier = last.get(key)
-            last[key] = member
-            if earlier is not None:
-                kept[earlier] = False
-                if member < candidates.file_count:
-                    superseded += 1
-                else:
-                    reason = "a folder has the same name"
-                    directory.problems.add(Problem(candidates.path(earlier), reason, hidden=True))
+    in_run = repeats.copy()
+    in_run[:-1] |= repeats[1:]
+    members, begins_run = order[in_run], ~repeats[in_run]
+    begins = np.flatnonzero(begins_run)
+    alike = begins_run.copy()
+    alike[1:] |= candidates.same_name(members[:-1], members[1:])
+    winners = np.maximum.reduceat(members, begins)
+    # Runs of one name are settled at once, unless a folder is among them.
+    simple = np.logical_and.reduceat(alike, begins) & (winners < candidates.file_count)
+    settled = simple[np.cumsum(begins_run) - 1]
+    kept[members[settled]] = False
+    kept[winners[simple]] = True
+    superseded = int(settled.sum() - simple.sum())
+    ends = np.append(begins[1:], len(members))
+    for run in np.flatnonzero(~simple).tolist():
+        rest = np.sort(members[begins[run] : ends[run]]).tolist()
+        superseded += _drop_in_run(candidates, rest, kept, directory)
+    return superseded
+
+
+def _drop_in_run(
+    candidates: _Candidates, members: list[int], kept: Bools, directory: Directory
+) -> int:
+    """Compare the candidates of one hash, which come in order, by their names."""
+    superseded = 0
+    last: dict[tuple[int, bytes], int] = {}
+    for member in members:
+        start, stop = candidates.name_start[member], candidates.name_end[member]
+        key = (int(candidates.folder[member]), candidates.text[start:stop].tobytes())
+        earlier = last.get(key)
+        last[key] = member
+        if earlier is None:
+            continue
+        kept[earlier] = False
+        if member < candidates.file_count:
+            superseded += 1
+        else:
+            reason = "a folder has the same name"
+            directory.problems.add(Problem(candidates.path(earlier), reason, hidden=True))
     return superseded
 
 

@@ -53,6 +53,10 @@ HASH_COLUMNS: Final = {"hashes": "u4", "hashed_row": "u4", "buckets": "u4"}
 """One element a node except the root, sorted by hash; and `buckets`, which says
 where in them the hashes with the same upper bits begin."""
 
+_LOOKUP_COLUMNS: Final = (
+    "hashes", "hashed_row", "buckets", "first_child", "child_count", "name_start", "name_end",
+)  # fmt: skip
+
 COLUMNS: Final = NODE_COLUMNS | FOLDER_COLUMNS | HASH_COLUMNS
 
 
@@ -75,6 +79,8 @@ class ZipIndex:
     _hashed_row: memoryview = field(init=False)
     _buckets: memoryview = field(init=False)
     _bucket_shift: int = field(init=False)
+    _first_child: memoryview = field(init=False)
+    _child_count: memoryview = field(init=False)
     _name_start: memoryview = field(init=False)
     _name_end: memoryview = field(init=False)
     _text: memoryview = field(init=False)
@@ -83,12 +89,9 @@ class ZipIndex:
         views = {name: memoryview(column) for name, column in self.columns.items()}  # type: ignore[arg-type]  # numpy arrays are buffers; its stubs say so from Python 3.12 on
         put = object.__setattr__
         put(self, "views", views)
-        put(self, "_hashes", views["hashes"])
-        put(self, "_hashed_row", views["hashed_row"])
-        put(self, "_buckets", views["buckets"])
+        for name in _LOOKUP_COLUMNS:
+            put(self, f"_{name}", views[name])
         put(self, "_bucket_shift", 33 - (len(views["buckets"]) - 1).bit_length())
-        put(self, "_name_start", views["name_start"])
-        put(self, "_name_end", views["name_end"])
         put(self, "_text", memoryview(self.text))  # type: ignore[arg-type]  # as above
 
     @property
@@ -98,22 +101,18 @@ class ZipIndex:
     def find(self, folder: int, name: bytes) -> int:
         """Return the row of a name in the folder of that number, or -1."""
         wanted = hash_name(name, folder, self.prime)
-        hashes = self._hashes
         bucket = wanted >> self._bucket_shift
-        stop = self._buckets[bucket + 1]
+        hashes, stop = self._hashes, self._buckets[bucket + 1]
         place = bisect_left(hashes, wanted, self._buckets[bucket], stop)
         while place < stop and hashes[place] == wanted:
-            row = self._hashed_row[place]
-            if self._text[self._name_start[row] : self._name_end[row]] == name and (
-                self._is_child(row, folder)
+            row: int = self._hashed_row[place]
+            if (
+                self._text[self._name_start[row] : self._name_end[row]] == name
+                and 0 <= row - self._first_child[folder] < self._child_count[folder]
             ):
                 return row
             place += 1
         return -1
-
-    def _is_child(self, row: int, folder: int) -> bool:
-        first = self.views["first_child"][folder]
-        return bool(0 <= row - first < self.views["child_count"][folder])
 
     def name(self, row: int) -> bytes:
         return bytes(self._text[self._name_start[row] : self._name_end[row]])

@@ -64,6 +64,22 @@ def _rows_of(data: Bytes, length: int) -> Bytes:
     return np.ndarray((len(data) - length + 1, length), np.uint8, data, 0, (1, 1))
 
 
+def equal(data: Bytes, first: Ints, second: Ints, lengths: Ints) -> Bools:
+    """Compare pairs of spans of one length each. Shape: bool, one a pair."""
+    words = loads(data, 8)
+    same = np.ones(len(lengths), np.bool_)
+    rows: Any = np.flatnonzero(lengths > 0)
+    offset = 0
+    while len(rows):
+        rest = lengths[rows] - offset
+        difference = words[first[rows] + offset] ^ words[second[rows] + offset]
+        difference &= _TAIL_MASKS[np.minimum(rest, 8)]
+        same[rows[difference != 0]] = False
+        offset += 8
+        rows = rows[(difference == 0) & (rest > 8)]
+    return same
+
+
 def equal_to_previous(data: Bytes, starts: Ints, lengths: Ints) -> Bools:
     """Compare each span with the one before it. Shape: bool; the first is False."""
     words = loads(data, 8)

@@ -46,6 +46,7 @@ from zarrfs.storage.zip.listing import (
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _BLOCK: Final = 4096
+NO_ROW: Final = -1
 
 
 class ArchiveTree:
@@ -73,6 +74,7 @@ class ArchiveTree:
         self._uid = os.geteuid() if uid is None else uid
         self._gid = os.getegid() if gid is None else gid
         self._root_row = self._row_of_subpath(subpath)
+        self.max_nodeid = NodeId(archive.index.node_count)
         root_path = archive.index.path(self._root_row)
         self._prefix_length = len(root_path) + 1 if root_path else 0
 
@@ -93,24 +95,20 @@ class ArchiveTree:
     def static(self) -> bool:
         return True
 
-    @property
-    def max_nodeid(self) -> NodeId:
-        return NodeId(self._index.node_count)
-
     def row(self, nodeid: NodeId) -> int:
         """Return the row of a node in the index. Raises: StaleError."""
+        if ROOT < nodeid <= self.max_nodeid:
+            return nodeid - 1
         if nodeid == ROOT:
             return self._root_row
-        if not 0 < nodeid <= self._index.node_count:
-            raise StaleError(f"{self.archive.path}: node {nodeid}")
-        return nodeid - 1
+        raise StaleError(f"{self.archive.path}: node {nodeid}")
 
     def lookup(self, parent: NodeId, name: bytes) -> Entry:
         folder = self._folder[self.row(parent)]
-        if folder == NOT_A_FOLDER:
-            raise NotAFolderError(self._describe(parent))
-        row = self._find(folder - 1, name)
-        if row < 0:
+        row = self._find(folder - 1, name) if folder else NO_ROW
+        if row == NO_ROW:
+            if folder == NOT_A_FOLDER:
+                raise NotAFolderError(self._describe(parent))
             raise PathNotFoundError(os.fsdecode(name))
         return Entry(NodeId(row + 1), self._attr(row, row + 1))
 
@@ -128,9 +126,13 @@ class ArchiveTree:
         nlink = self._nlink[folder - 1] if folder else 1
         if row == 0:
             mtime_ns = self.archive.mtime_ns
-        return Attr(
-            ino, mode, nlink, self._uid, self._gid, 0, size, (size + 511) >> 9,
-            mtime_ns, mtime_ns, mtime_ns,
+        # Twice as quick as Attr(...), once for each name that is looked up.
+        return tuple.__new__(
+            Attr,
+            (
+                ino, mode, nlink, self._uid, self._gid, 0, size, (size + 511) >> 9,
+                mtime_ns, mtime_ns, mtime_ns,
+            ),
         )  # fmt: skip
 
     def read_link(self, nodeid: NodeId) -> bytes:
