@@ -12,6 +12,7 @@ import click
 
 from zarrfs.cli.exit_codes import ExitCode
 from zarrfs.cli.info_report import NodeReport, report_nodes
+from zarrfs.cli.info_views import print_views, report_views
 from zarrfs.cli.quantities_text import count_text, shape_text, size_text
 from zarrfs.errors import MetadataNotFoundError
 
@@ -25,14 +26,21 @@ if TYPE_CHECKING:
 @click.option("-t", "--type", "kind", metavar="KIND", help="zip, directory, ... (inferred)")
 @click.option("--root", metavar="PATH", default="", help="Show only this group or array.")
 @click.option("--quick", is_flag=True, help="Do not look for chunks: documents only.")
+@click.option("--views", is_flag=True, help="Tell what views show, and who could read it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything for a program to read.")
-def info(source: str, kind: str | None, root: str, quick: bool, as_json: bool) -> ExitCode:
+def info(
+    source: str, kind: str | None, root: str, quick: bool, views: bool, as_json: bool
+) -> ExitCode:
     """Show the hierarchy of the Zarr store SOURCE.
 
     SOURCE is an archive, a folder, or any path inside a mount. For each array:
     format, dtype, shape, chunks, codecs, how many of its chunks are stored, and
     its stored and logical size. Missing chunks are not an error: they read as
     the fill value.
+
+    With --views also: what each view (mount -o view=NAME) would show, and how
+    many arrays zarr-python, tensorstore, GDAL, netCDF-C and others can read as
+    they are stored and through the best view.
 
     Exits 1 when there is nothing of Zarr in it, or a document cannot be read.
     """
@@ -41,17 +49,22 @@ def info(source: str, kind: str | None, root: str, quick: bool, as_json: bool) -
     with Storage.open(source, storage=kind, read_only=True) as storage:
         reports = list(report_nodes(storage, root, count_chunks=not quick))
         what = f"{storage.location} ({storage.backend.kind})"
+        of_views = report_views(storage, root) if views else None
     if not reports:
         reason = "nothing of Zarr is in it: no zarr.json, .zarray or .zgroup"
         raise MetadataNotFoundError(f"{source}/{root}" if root else source, reason)
     if as_json:
-        click.echo(json.dumps([asdict(report) for report in reports], indent=2))
+        nodes = [asdict(report) for report in reports]
+        click.echo(json.dumps({"nodes": nodes, **of_views} if of_views else nodes, indent=2))
     else:
         from rich.console import Console
 
         # Where nobody looks, no line is broken: others will search them.
         width = None if sys.stdout.isatty() else 10_000
-        Console(highlight=False, width=width).print(_tree(what, reports))
+        console = Console(highlight=False, width=width)
+        console.print(_tree(what, reports))
+        if of_views is not None:
+            print_views(console, of_views)
     broken = any(report.error for report in reports)
     return ExitCode.CONTENT if broken else ExitCode.OK
 
