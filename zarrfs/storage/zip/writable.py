@@ -6,13 +6,15 @@ there. A *commit* appends what changed, a whole new directory and its end to
 the archive, so that other programs see it: on `flush` and `close`, and every
 `commit_interval_s` while there is something to commit. The protocol:
 
-1. Entries, directory and end are appended; the archive is synced.
-2. The journal's header says where the archive ends now, and its records which
+1. Entries and directory are appended; the archive is synced.
+2. The journal's header says where the archive will end; the end is appended,
+   the archive is synced.
+3. The journal's header says where the archive ends now, and its records which
    contents are in the archive, whose copies in the journal are then given up.
 
-A crash in 1 leaves a tail that the next opening cuts off, or keeps if it is
+A crash before 3 leaves a tail that the next opening cuts off, or keeps if it is
 whole; a crash at any time leaves the journal, from which the next opening goes
-on. Neither step needs the whole journal to be synced, which would write
+on. No step needs the whole journal to be synced, which would write
 everything to the disk twice: `writable_recovery` finds out which of the two knows more.
 After a failed commit
 the archive is cut back to what it was. A new archive is made under another name
@@ -45,7 +47,6 @@ from zarrfs.storage.zip.writable_append import Appended, append_commit
 from zarrfs.storage.zip.writable_journal import ArchiveMark
 from zarrfs.storage.zip.writable_opening import open_for_writing
 from zarrfs.storage.zip.writable_plan import Content, Packed, Plan, Source, plan_commit
-from zarrfs.storage.zip.writable_recovery import CommitLabel
 from zarrfs.storage.zip.writable_style import style_of
 from zarrfs.storage.zip.writable_timer import CommitTimer
 
@@ -122,29 +123,35 @@ class WritableZip(TreeKeys):
             if version == self._committed_version:
                 return
             plan = plan_commit(self._state, opened.archive, opened.owner)
-            label = CommitLabel(opened.context.journal_id, self._ledger.journal.position)
+            position = self._ledger.journal.position
             pin = self._ledger.space.pin()
         try:
             if plan.changes_nothing and opened.named:
                 self._ledger.journal.sync()  # or a crash may bring back what is undone
                 self._committed_version = version
                 return
-            appended = self._append(plan, label)
+            appended = self._append(plan, position)
             self._settle(plan, appended, version)
         finally:
             self._ledger.space.unpin(pin)
 
-    def _append(self, plan: Plan, label: CommitLabel) -> Appended:
+    def _append(self, plan: Plan, position: int) -> Appended:
         """Write a commit to the archive, to the last byte, or leave it as it was."""
         opened = self._opened
-        style = style_of(self.location, opened.archive, self.get, label.encode())
+        style = style_of(self.location, opened.archive, self.get)
         read = self._tree.contents.read_extents
         if os.fstat(opened.fd).st_size != opened.committed_bytes:
             reason = "the archive was changed by another program while it was open"
             raise UnavailableError(self.location, reason)
         try:
             appended = append_commit(
-                opened.fd, opened.committed_bytes, opened.archive, plan, read, style
+                opened.fd,
+                opened.committed_bytes,
+                opened.archive,
+                plan,
+                read,
+                style,
+                lambda end: self._announce(end, position),
             )
             if not opened.named:
                 opened.give_name()
@@ -157,9 +164,14 @@ class WritableZip(TreeKeys):
         self._opened.context = replace(
             opened.context,
             committed=ArchiveMark.of(opened.fd, appended.end),
-            position=label.position,
+            position=position,
         )
         return appended
+
+    def _announce(self, end: int, position: int) -> None:
+        context = replace(self._opened.context, announced_bytes=end, announced_position=position)
+        with self._lock:
+            self._ledger.journal.set_context(context.encode())
 
     def _settle(self, plan: Plan, appended: Appended, version: int) -> None:
         """Write down what is in the archive now, and give up its copies in the journal."""

@@ -49,8 +49,6 @@ class Style(NamedTuple):
 
     comment: bytes
     zip64: bool
-    label: bytes
-    """Put before the directory, where no other program looks."""
     order: Callable[[bytes], tuple[int, ...]] | None
     """Sorts paths, in the file and in the directory; None keeps them as they come."""
 
@@ -90,17 +88,24 @@ class _Output:
 
 
 def append_commit(
-    fd: int, position: int, archive: Archive | None, plan: Plan, read: ReadContent, style: Style
+    fd: int,
+    position: int,
+    archive: Archive | None,
+    plan: Plan,
+    read: ReadContent,
+    style: Style,
+    announce: Callable[[int], None],
 ) -> Appended:
     """Write a commit behind `position`, and sync it.
 
     Its end record is written when all before it is on the disk: where other
-    programs find an archive, its contents are there.
+    programs find an archive, its contents are there. `announce` is told before
+    that where the archive will end.
 
     Raises: OSError, and what reading the contents raises; what was written
     until then is for the caller to cut off.
     """
-    return _Commit(fd, position, archive, plan, read, style).run()
+    return _Commit(fd, position, archive, plan, read, style, announce).run()
 
 
 class _Commit:
@@ -112,12 +117,14 @@ class _Commit:
         plan: Plan,
         read: ReadContent,
         style: Style,
+        announce: Callable[[int], None],
     ) -> None:
         self._out = _Output(fd, position)
         self._archive = archive
         self._plan = plan
         self._read = read
         self._style = style
+        self._announce = announce
         self._shift = archive.end.base if archive else 0
         self._settled: list[Settled] = []
         self._records: list[tuple[bytes, bytes]] = []
@@ -237,23 +244,21 @@ class _Commit:
     # Directory
 
     def _write_directory(self) -> None:
-        self._out.write(self._style.label)
         start = self._out.position
         count = 0
         for records, number in self._directory():
             self._out.write(records)
             count += number
-        size = self._out.position - start
-        self._out.sync()
-        self._out.write(
-            end_records(
-                count=count,
-                directory_offset=start - self._shift,
-                directory_size=size,
-                comment=self._style.comment,
-                zip64=self._style.zip64,
-            )
+        end = end_records(
+            count=count,
+            directory_offset=start - self._shift,
+            directory_size=self._out.position - start,
+            comment=self._style.comment,
+            zip64=self._style.zip64,
         )
+        self._out.sync()
+        self._announce(self._out.position + len(end))
+        self._out.write(end)
         self._out.sync()
 
     def _directory(self) -> Iterator[tuple[bytes, int]]:

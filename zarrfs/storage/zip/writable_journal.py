@@ -64,31 +64,30 @@ class ArchiveMark:
 class JournalContext:
     """What a journal belongs to."""
 
-    journal_id: bytes
-    """Of this journal and no other; 16 bytes."""
     first: ArchiveMark
     """The archive as it was when the journal was begun: the tree's base."""
     committed: ArchiveMark
     """The archive as the latest commit left it."""
     position: int = 0
     """Of the journal: that commit holds all records before it."""
+    announced_bytes: int = 0
+    """Where the commit ends whose last bytes were about to be written..."""
+    announced_position: int = 0
+    """...and the position that it will have."""
 
     @classmethod
     def begin(cls, archive: ArchiveMark) -> JournalContext:
-        return cls(os.urandom(16), archive, archive)
+        return cls(archive, archive)
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self) | {"journal_id": self.journal_id.hex()}).encode()
+        return json.dumps(asdict(self)).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> JournalContext:
         fields = json.loads(text)
-        return cls(
-            bytes.fromhex(fields["journal_id"]),
-            ArchiveMark(**fields["first"]),
-            ArchiveMark(**fields["committed"]),
-            fields["position"],
-        )
+        for name in ("first", "committed"):
+            fields[name] = ArchiveMark(**fields[name])
+        return cls(**fields)
 
 
 def journal_path(archive_path: str) -> str:

@@ -20,15 +20,13 @@ _DOCUMENT: Final = b"zarr.json"
 _DEFAULT_VERSION: Final = "0.5"
 
 
-def style_of(
-    path: str, archive: Archive | None, get: Callable[[Key], Buffer], label: bytes = b""
-) -> Style:
+def style_of(path: str, archive: Archive | None, get: Callable[[Key], Buffer]) -> Style:
     """`get` returns the value of a key, for the version that the root names."""
     comment = archive.end.comment if archive else b""
     zip64 = archive.end.zip64 if archive else False
     if not path.lower().endswith(".ozx"):
-        return Style(comment, zip64, label, None)
-    return Style(comment or _ome_comment(get), True, label, _rank)
+        return Style(comment, zip64, None)
+    return Style(comment or _ome_comment(get), True, _rank)
 
 
 def _rank(path: bytes) -> tuple[int, ...]:
