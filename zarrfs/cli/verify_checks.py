@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from zarrfs.errors import KeyNotFoundError, UnsupportedError, ZarrfsError
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from zarrfs.storage.storage import Storage
     from zarrfs.zarr_format.codecs import Pipeline
 
+_BATCH = 16
+"""Keys that a thread checks in one go: tiny chunks cost less than handing one over."""
 _WINDOW = 4
-"""Keys in flight for each thread: enough to keep it busy, little enough to hold."""
+"""Batches in flight for each thread."""
 
 
 class Fault(NamedTuple):
@@ -106,15 +109,18 @@ class Verifier:
                 yield Fault(node.document_key, problem)
 
     def _read_keys(self) -> Iterator[_Read]:
-        keys = self._storage.backend.list_keys(Key(""))
+        keys = iter(self._storage.backend.list_keys(Key("")))
         with ThreadPoolExecutor(self._threads, "verify") as pool:
-            in_flight: deque[Future[_Read]] = deque()
-            for key in keys:
-                in_flight.append(pool.submit(self._check, key))
+            in_flight: deque[Future[list[_Read]]] = deque()
+            while batch := list(islice(keys, _BATCH)):
+                in_flight.append(pool.submit(self._check_all, batch))
                 if len(in_flight) >= self._threads * _WINDOW:
-                    yield in_flight.popleft().result()
+                    yield from in_flight.popleft().result()
             while in_flight:
-                yield in_flight.popleft().result()
+                yield from in_flight.popleft().result()
+
+    def _check_all(self, keys: list[Key]) -> list[_Read]:
+        return [self._check(key) for key in keys]
 
     def _count(self, read: _Read) -> None:
         self.tally.bytes_read += read.bytes_read
