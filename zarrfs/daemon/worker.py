@@ -16,7 +16,8 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -182,9 +183,27 @@ class _Service:
             case _:
                 self._log.error("unexpected %s from the supervisor", message)
 
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Tell the supervisor that we live, however long it takes to write."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._beat_s):
+                self._channel.send(Beat(self._statistics()))
+
+        thread = threading.Thread(target=beat, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def _save(self) -> bool:
         try:
-            self._opened.storage.backend.flush()
+            with self._beating():
+                self._opened.storage.backend.flush()
         except (ZarrfsError, OSError) as error:
             self._log.error("cannot write everything out: %s", error)
             return False
@@ -194,7 +213,8 @@ class _Service:
         """Write everything out. When the mount goes on, it does so with a successor."""
         self._channel.send(Beat(self._statistics()))
         if unmounted:
-            self._opened.storage.close()
+            with self._beating():
+                self._opened.storage.close()
             written = True
         else:
             written = self._save()
