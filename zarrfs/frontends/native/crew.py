@@ -43,8 +43,9 @@ class Crew:
         self._reading = 1  # Guarded by: _lock
         self._call = threading.Semaphore(0)
         self._ended = False
-        self.watch_sleeps = True
-        """Whoever answers a request sees to it that the watch is awake."""
+        self.watch_sleeps = size > 1
+        """Who has noted a request in its counters then calls `wake`. Nobody
+        watches a thread that has no others to bring in."""
         self._wake_watch = threading.Event()
 
     @property
@@ -90,14 +91,18 @@ class Crew:
 
     def watch(self) -> None:
         """Bring in threads while those who read are stuck; returns at `end`."""
-        quiet = 0
+        quiet = _TICKS_UNTIL_SLEEP + 1
         before: list[InFlight] = []
         done_before = -1
         while not self._ended:
             if quiet > _TICKS_UNTIL_SLEEP:
-                self._wake_watch.clear()
                 self.watch_sleeps = True
-                self._wake_watch.wait()
+                # A thread notes its request before it looks whether we sleep,
+                # so one of the two sees the other.
+                if not self._counters.in_flight():
+                    self._wake_watch.wait()
+                self._wake_watch.clear()
+                self.watch_sleeps = False
                 quiet = 0
             time.sleep(_TICK_S)
             now = self._counters.in_flight()

@@ -209,8 +209,6 @@ class Session:
             if not self._serve_one(buffer, counters):
                 crew.end()
                 return
-            if crew.watch_sleeps:
-                crew.wake()
             if counters.took_ns > LONG_NS:
                 short_run = 0
                 crew.bring_in()
@@ -245,6 +243,8 @@ class Session:
         _, opcode, unique, nodeid, uid, gid, pid, extensions = requests.header(buffer, end)
         began_ns = _now_ns()
         counters.in_flight = (unique, opcode, pid, began_ns)
+        if self._crew.watch_sleeps:
+            self._crew.wake()
         try:
             route = self._routes[opcode] if opcode < OPCODE_LIMIT else None
             if route is None:
