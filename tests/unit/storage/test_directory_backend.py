@@ -35,7 +35,7 @@ def test_init_needs_a_path() -> None:
 
 def test_init_tells_why_it_cannot_make_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CreateFailedError, match="[Nn]ot a directory|File exists"):
+    with pytest.raises(CreateFailedError, match=r"[Nn]ot a directory|File exists"):
         DirectoryBackend.init(str(tmp_path / "file" / "store"))
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from zarrfs.storage.tree import ROOT, Attr, AttrChange, NodeId
 from zarrfs.vfs.filesystem import Vfs
-from zarrfs.vfs.operations import Caller, FileHandle
+from zarrfs.vfs.operations import Caller, FileHandle, Opened
 
 ME = Caller(os.getuid(), os.getgid(), os.getpid())
 
@@ -58,18 +58,22 @@ class Client:
     @contextmanager
     def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[tuple[NodeId, FileHandle]]:
         """Open; at the end flush, whose error is close(2)'s, and release."""
-        if flags & os.O_CREAT and not self.exists(path):
-            with self.place(path) as (parent, name):
-                entry, opened = self.vfs.create(self.caller, parent, name, 0o644, flags, 0)
-            nodeid = entry.nodeid
-        else:
-            with self.node(path) as nodeid:
-                opened = self.vfs.open(self.caller, nodeid, flags & ~os.O_CREAT)
+        nodeid, opened = self._open(path, flags)
         try:
             yield nodeid, opened.handle
             self.vfs.flush(self.caller, nodeid, opened.handle)
         finally:
             self.vfs.release(nodeid, opened.handle)
+            self._forget(nodeid)
+
+    def _open(self, path: str, flags: int) -> tuple[NodeId, Opened]:
+        """Return a node with one reference of ours, and its open file."""
+        with self.place(path) as (parent, name):
+            if flags & os.O_CREAT and not self.exists(path):
+                entry, opened = self.vfs.create(self.caller, parent, name, 0o644, flags, 0)
+                return entry.nodeid, opened
+            nodeid = self.vfs.lookup(self.caller, parent, name).nodeid
+        return nodeid, self.vfs.open(self.caller, nodeid, flags & ~os.O_CREAT)
 
     def read(self, path: str) -> bytes:
         with self.opened(path) as (nodeid, handle):

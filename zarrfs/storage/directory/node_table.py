@@ -221,6 +221,8 @@ class NodeTable:
         """
         with self._lock:
             moved, displaced = self._by_place.get(old), self._by_place.get(new)
+            if moved is displaced:
+                return  # rename(2) leaves two names of one file alone
             if last and displaced is not None:
                 self._lose_identity(displaced)
             for node in (moved, displaced):
