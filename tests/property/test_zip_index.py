@@ -18,6 +18,7 @@ from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
 from zarrfs.storage.backend import Key
 from zarrfs.storage.tree import ROOT, NodeId
 from zarrfs.storage.zip.backend import ZipBackend
+from zarrfs.storage.zip.compact import compact
 from zarrfs.storage.zip.directory import read_directory
 from zarrfs.storage.zip.end_record import locate
 from zarrfs.storage.zip.hierarchy import build_index
@@ -84,6 +85,21 @@ def test_entries_equal_those_of_zipfile(archive: RawZip) -> None:
             check_tree(backend)
         finally:
             backend.close()
+
+
+@settings(max_examples=40)
+@given(archives)
+def test_compacting_changes_nothing_that_is_seen(archive: RawZip) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = archive.write(Path(folder) / "a.zip")
+        expected = by_zipfile(file)
+        result = compact(str(file))
+        assert result.after_bytes == file.stat().st_size
+        with zipfile.ZipFile(file) as compacted:
+            names = compacted.namelist()
+            assert len(set(names)) == len(names) and compacted.testzip() is None
+            assert compacted.comment == archive.comment
+        assert by_zipfile(file) == expected
 
 
 def check_tree(backend: ZipBackend) -> None:

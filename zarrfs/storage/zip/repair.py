@@ -94,26 +94,19 @@ def _rebuild(path: str, *, dry_run: bool, on_entry: OnEntry) -> list[str]:
     if end:
         actions.append(f"take the {end.entry_count} entries of an earlier directory")
     last = max([salvaged.stop for salvaged in found], default=end.end if end else 0)
-    living = _last_of_each_name(found)
-    if living:
-        actions.append(f"add the {len(living)} entries without a directory that are whole")
+    if found:
+        actions.append(f"add the {len(found)} entries without a directory that are whole")
     if not actions:
         raise CorruptError(path, "no whole entry is in it: nothing to repair it from")
     if file.size_bytes > last:
         actions.append(f"leave out the {file.size_bytes - last} bytes behind them")
-    records += b"".join(central_record(salvaged.entry) for salvaged in living)
-    count = len(living) + (end.entry_count if end else 0)
+    # Replaced entries too: the last one wins, and 7-Zip takes the archive for a
+    # shorter one when its first entry is not in the directory.
+    records += b"".join(central_record(salvaged.entry) for salvaged in found)
+    count = len(found) + (end.entry_count if end else 0)
     if not dry_run:
         _append_directory(path, file.size_bytes, records, count)
     return [*actions, "write a directory of them at the end"]
-
-
-def _last_of_each_name(found: list[Salvaged]) -> list[Salvaged]:
-    living: dict[bytes, Salvaged] = {}
-    for salvaged in found:
-        living.pop(salvaged.entry.path, None)
-        living[salvaged.entry.path] = salvaged
-    return list(living.values())
 
 
 def _find_entries(file: ArchiveFile, start: int, on_entry: OnEntry) -> list[Salvaged]:
