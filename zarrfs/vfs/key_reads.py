@@ -57,6 +57,10 @@ class ReadingKeyTree:
         """Single dictionary operations; by prefix, with the time until which it is trusted."""
         self._empty: set[str] = set()
         """Prefixes that exist without a key below them. Guarded by: `_lock`."""
+        self._numbers: dict[int, tuple[int, str, bool]] = {}
+        """What `_inherited` came past so far. Guarded by: `_lock`."""
+        self._numbering = self._numbered()
+        """Guarded by: `_lock`."""
         self._folder_times_ns: dict[str, int] = {}
         self._born_ns = time.time_ns()
         folder_bits, file_bits = (0o555, 0o444) if self._read_only else (0o755, 0o644)
@@ -114,23 +118,34 @@ class ReadingKeyTree:
         try:
             return self._nodes.get(nodeid)
         except StaleError:
-            if not self._static:
-                raise
-        return self._search(nodeid)
+            return self._inherited(nodeid)
 
-    def _search(self, nodeid: NodeId) -> KeyNode:
+    def _inherited(self, nodeid: NodeId) -> KeyNode:
         """Find the key of a number that another process, now gone, gave out."""
+        with self._lock:
+            found = self._numbers.get(nodeid)
+            while found is None:
+                step = next(self._numbering, None)
+                if step is None:
+                    self._numbering = self._numbered()  # look again next time
+                    raise StaleError(f"node {nodeid}", "no such node")
+                number, *_ = step
+                self._numbers[number] = step
+                found = step if number == nodeid else None
+            _, key, is_folder = found
+        return self._nodes.found(Key(key), is_folder=is_folder)
+
+    def _numbered(self) -> Iterator[tuple[int, str, bool]]:
+        """Yield all that is in the store, by number."""
         pending = [""]
         while pending:
             prefix = pending.pop()
             for found in self._listing(prefix):
                 key = join_key(prefix, os.fsdecode(found.name))
                 is_folder = found.type_bits == stat.S_IFDIR
-                if found.ino == nodeid:
-                    return self._nodes.found(Key(key), is_folder=is_folder)
                 if is_folder:
                     pending.append(key)
-        raise StaleError(f"node {nodeid}", "no such node")
+                yield found.ino, key, is_folder
 
     def lookup(self, parent: NodeId, name: bytes) -> Entry:
         key = self._child(parent, name)

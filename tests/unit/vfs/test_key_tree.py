@@ -16,10 +16,11 @@ from zarrfs.errors import (
     NotAFolderError,
     NotEmptyError,
     NotFoundError,
+    StaleError,
     UnsupportedError,
 )
 from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
-from zarrfs.storage.tree import ROOT, AttrChange
+from zarrfs.storage.tree import ROOT, AttrChange, NodeId
 from zarrfs.vfs.filesystem import Vfs
 from zarrfs.vfs.key_nodes import number_of
 from zarrfs.vfs.key_tree import KeyTree
@@ -259,6 +260,8 @@ def test_a_successor_knows_the_numbers(backend: DictBackend) -> None:
         successor = KeyTree(view)
         assert successor.attr(nodeid).size == 5
         assert bytes(successor.read_node(nodeid, 0, 2)) == b"12"
+        with pytest.raises(StaleError):
+            successor.attr(NodeId(nodeid + 1))
 
 
 def test_listing_a_large_prefix_has_stable_offsets() -> None:
