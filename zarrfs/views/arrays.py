@@ -95,12 +95,14 @@ def plain_dtype(pipeline: Pipeline) -> np.dtype[Any]:
     return pipeline.spec.data_type.with_byte_order("<").numpy
 
 
-def plain_chunks(array: ChunkedArray, pipeline: Pipeline, cache: ChunkCache) -> Chunks:
+def plain_chunks(
+    array: ChunkedArray, pipeline: Pipeline, cache: ChunkCache, *, static: bool
+) -> Chunks:
     """Return an array's chunks as plain values: little-endian, C order."""
     dtype = plain_dtype(pipeline)
     if is_plain(pipeline):
         return PlainChunks(array.chunks, pipeline.spec.size_bytes)
-    return DecodedChunks(array.chunks, pipeline, dtype, cache)
+    return DecodedChunks(array.chunks, pipeline, dtype, cache, static=static)
 
 
 def is_plain(pipeline: Pipeline) -> bool:

@@ -141,8 +141,8 @@ class ChunkCache:
             self._held_bytes -= oldest.nbytes
 
     def holds(self, key: Hashable) -> bool:
-        with self._lock:
-            return key in self._held or key in self._flights
+        """Whether a chunk is here; a single look needs no lock."""
+        return key in self._held
 
     def stats(self) -> CacheStats:
         with self._lock:

@@ -37,6 +37,9 @@ Array = npt.NDArray[Any]
 SHARD_INDEXES_BYTES: Final = 32 << 20
 """How much of an array's shard indexes is kept."""
 
+MOST_ABSENT: Final = 100_000
+"""How many absent chunks of an array are remembered."""
+
 MAX_FILL_BYTES: Final = 1 << 28
 """The largest chunk of the fill value that is encoded."""
 
@@ -165,12 +168,18 @@ class InnerChunks:
 class DecodedChunks:
     """The plain values of another's chunks, in C order and one byte order.
 
-    `arrays` gives them to what needs numpy; `get` their bytes. A chunk's size
-    is known without decoding it.
+    `array` gives them to what needs numpy, `get` their bytes. A chunk's size is
+    known without decoding it. `static` as for a backend.
     """
 
     def __init__(
-        self, chunks: Chunks, pipeline: Pipeline, dtype: np.dtype[Any], cache: ChunkCache
+        self,
+        chunks: Chunks,
+        pipeline: Pipeline,
+        dtype: np.dtype[Any],
+        cache: ChunkCache,
+        *,
+        static: bool,
     ) -> None:
         self.chunks = chunks
         self.pipeline = pipeline
@@ -178,7 +187,14 @@ class DecodedChunks:
         self.shape = pipeline.spec.shape
         self.size_bytes = pipeline.spec.item_count * dtype.itemsize
         self.cache = cache
+        self._static = static
         self._token = cache.new_token()
+        self._absent: set[ChunkIndex] = set()
+        """Chunks that a static source does not have. Single operations need no lock."""
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.cache.limit_bytes
 
     def get(self, index: ChunkIndex, start: int = 0, stop: int | None = None) -> Buffer:
         plain = self.array(index)
@@ -196,22 +212,35 @@ class DecodedChunks:
 
         Raises: NotFoundError, CorruptError, UnsupportedError.
         """
-        return self.cache.get(self._key(index), self.size_bytes, lambda: self.decode(index))
+        if index in self._absent:
+            raise ChunkNotFoundError("", index)
+        key = self._key(index)
+        try:
+            return self.cache.get(key, self.size_bytes, lambda: self.decode(index))
+        except NotFoundError:
+            if self._static and len(self._absent) < MOST_ABSENT:
+                self._absent.add(index)
+            raise
+
+    def holds(self, index: ChunkIndex) -> bool:
+        """Whether a chunk is decoded already, or known not to be there."""
+        try:
+            return index in self._absent or self.cache.holds(self._key(index))
+        except (NotFoundError, CorruptError):
+            return True
 
     def ahead(self, index: ChunkIndex) -> bool:
         """Have a chunk decoded in the background, if that is of use."""
+        if index in self._absent:
+            return False
         try:
             key = self._key(index)
         except (NotFoundError, CorruptError):
             return False
         return self.cache.ahead(key, self.size_bytes, lambda: self.decode(index))
 
-    @property
-    def limit_bytes(self) -> int:
-        return self.cache.limit_bytes
-
-    def _key(self, index: ChunkIndex) -> tuple[int, ChunkIndex, KeyStat]:
-        return self._token, index, self.chunks.stat(index)
+    def _key(self, index: ChunkIndex) -> tuple[int, ChunkIndex, KeyStat | None]:
+        return self._token, index, None if self._static else self.chunks.stat(index)
 
     def decode(self, index: ChunkIndex) -> Array:
         """Decode a chunk, past the cache."""

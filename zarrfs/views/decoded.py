@@ -42,9 +42,11 @@ class DecodedView(V2View):
         )
         chunks: Chunks
         if numbers.converts:
-            chunks = DecodedChunks(array.chunks, pipeline, numbers.dtype, self.cache)
+            chunks = DecodedChunks(
+                array.chunks, pipeline, numbers.dtype, self.cache, static=self.static
+            )
         else:
-            chunks = plain_chunks(array, pipeline, self.cache)
+            chunks = plain_chunks(array, pipeline, self.cache, static=self.static)
         if numbers.trailing or not grid:
             chunks, grid = TrailingAxis(chunks), (*grid, 1)
         return IndexedKeys(documents, node.mtime_ns, chunks, grid, ChunkKeyEncoding("v2", "."))

@@ -51,7 +51,7 @@ class FlatView(NodeFilesView):
         dtype = plain_dtype(pipeline)
         shape = array.layout.shape
         fill = plain_fill(pipeline)
-        chunks = DecodedChunks(array.chunks, pipeline, dtype, self.cache)
+        chunks = DecodedChunks(array.chunks, pipeline, dtype, self.cache, static=self.static)
         values = FlatArray(shape, dtype, chunks, fill)
         header = npy_header(shape, dtype)
         parts: list[tuple[int, NodeFile]] = [(0, FixedFile(header)), (len(header), values)]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from math import prod
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,12 +42,33 @@ class ArrayChunks(Protocol):
     def array(self, index: ChunkIndex) -> Array:
         """Raises: NotFoundError for a chunk that was never written."""
 
+    def holds(self, index: ChunkIndex) -> bool:
+        """Whether a chunk is decoded already."""
+
     def ahead(self, index: ChunkIndex) -> bool:
         """Have a chunk decoded in the background, if that is of use."""
 
     @property
     def limit_bytes(self) -> int:
         """How much may be decoded in advance."""
+
+
+class _Piece(NamedTuple):
+    """The part of a range along one axis that lies in one chunk."""
+
+    chunk: int
+    target: slice
+    """Relative to the range."""
+    source: slice
+    """Relative to the chunk."""
+
+
+def _pieces_of(extent: Range, length: int) -> Iterator[_Piece]:
+    start, stop = extent
+    for chunk in range(start // length, (stop - 1) // length + 1):
+        origin = chunk * length
+        begin, end = max(start, origin), min(stop, origin + length)
+        yield _Piece(chunk, slice(begin - start, end - start), slice(begin - origin, end - origin))
 
 
 class FlatArray:
@@ -71,6 +92,8 @@ class FlatArray:
         self._inner = prod(shape[1:])
         self._rows_only = chunks.shape[1:] == shape[1:]
         """Whether a chunk is a run of the array's bytes."""
+        self._whole_axes: dict[int, list[_Piece]] = {}
+        """The pieces of whole axes, which most reads need. Single operations need no lock."""
         self._window = self._ahead_window()
         self._lock = threading.Lock()
         self._high = 0
@@ -113,17 +136,21 @@ class FlatArray:
 
     def _gather(self, first: int, last: int) -> Array:
         out = np.empty(last - first, self.dtype)
-        boxes = list(boxes_of(self.shape, first, last))
-        touched = (index for box in boxes for index in self._touched(box))
-        for index in islice(touched, 1, MOST_AHEAD):
+        boxes = [[self._pieces(*axis) for axis in enumerate(b)] for b in self._boxes(first, last)]
+        touched = (tuple(p.chunk for p in places) for box in boxes for places in product(*box))
+        missing = (index for index in touched if not self.chunks.holds(index))
+        for index in islice(missing, 1, MOST_AHEAD):
             self.chunks.ahead(index)  # the first is decoded right here
         position = 0
         for box in boxes:
-            box_shape = tuple(stop - start for start, stop in box)
-            count = prod(box_shape)
-            self._copy(box, out[position : position + count].reshape(box_shape))
+            shape = tuple(sum(p.target.stop - p.target.start for p in pieces) for pieces in box)
+            count = prod(shape)
+            self._copy(box, out[position : position + count].reshape(shape))
             position += count
         return out
+
+    def _boxes(self, first: int, last: int) -> Iterator[tuple[Range, ...]]:
+        return boxes_of(self.shape, first, last)
 
     def _touched(self, box: Sequence[Range]) -> Iterator[ChunkIndex]:
         return product(
@@ -133,19 +160,25 @@ class FlatArray:
             )
         )
 
-    def _copy(self, box: Sequence[Range], out: Array) -> None:
-        for index in self._touched(box):
-            target, source = [], []
-            for i, (start, stop), n in zip(index, box, self.chunks.shape, strict=True):
-                origin = i * n
-                begin, end = max(start, origin), min(stop, origin + n)
-                target.append(slice(begin - start, end - start))
-                source.append(slice(begin - origin, end - origin))
+    def _pieces(self, axis: int, extent: Range) -> list[_Piece]:
+        """Return how a range along one axis falls on its chunks."""
+        whole = extent == (0, self.shape[axis])
+        pieces = self._whole_axes.get(axis) if whole else None
+        if pieces is None:
+            pieces = list(_pieces_of(extent, self.chunks.shape[axis]))
+            if whole and len(pieces) <= MOST_AHEAD:
+                self._whole_axes[axis] = pieces
+        return pieces
+
+    def _copy(self, box: Sequence[Sequence[_Piece]], out: Array) -> None:
+        for places in product(*box):
+            target = tuple(piece.target for piece in places)
+            source = tuple(piece.source for piece in places)
             try:
-                out[tuple(target)] = self.chunks.array(index)[tuple(source)]
+                out[target] = self.chunks.array(tuple(piece.chunk for piece in places))[source]
             except NotFoundError:
                 whole = np.ndim(self.fill) == 0
-                out[tuple(target)] = self.fill if whole else self.fill[source[-1]]
+                out[target] = self.fill if whole else self.fill[source[-1]]
 
     def _ahead_window(self) -> int:
         """At least the next row of chunks: its first byte needs them all."""
@@ -171,7 +204,7 @@ class FlatArray:
                 return
             self._asked = end
         width = self.dtype.itemsize
-        boxes = boxes_of(self.shape, begin // width, -(-end // width))
+        boxes = self._boxes(begin // width, -(-end // width))
         for index in islice((i for box in boxes for i in self._touched(box)), MOST_AHEAD):
             self.chunks.ahead(index)
 

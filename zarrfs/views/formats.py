@@ -83,7 +83,7 @@ class V2View(CachedView):
             translated = translate.plain_array_to_v2(array.document, pipeline.spec.data_type)
         except UnsupportedError:
             raise reason from None
-        chunks = plain_chunks(array, pipeline, self.cache)
+        chunks = plain_chunks(array, pipeline, self.cache, static=self.static)
         plain = ChunkedArray(array.document, array.layout, chunks)
         return _indexed(v2_documents(translated), node, plain)
 
@@ -121,7 +121,7 @@ class V3View(CachedView):
             document = translate.plain_array_to_v3(node.document, node.attributes, pipeline.spec)
         except UnsupportedError:
             raise reason from None
-        chunks = plain_chunks(array, pipeline, self.cache)
+        chunks = plain_chunks(array, pipeline, self.cache, static=self.static)
         plain = ChunkedArray(array.document, array.layout, chunks)
         return _indexed(encoded({ZARR_JSON: document}), node, plain)
 
@@ -159,7 +159,7 @@ class PlainView(V2View):
     def array_face(self, node: SourceNode) -> Face:
         array, pipeline = decodable_array(self.source, node)
         documents = v2_documents(plain_v2_array(node, array, pipeline))
-        chunks = plain_chunks(array, pipeline, self.cache)
+        chunks = plain_chunks(array, pipeline, self.cache, static=self.static)
         encoding = ChunkKeyEncoding("v2", ".")
         return IndexedKeys(documents, node.mtime_ns, chunks, array.layout.grid_shape, encoding)
 

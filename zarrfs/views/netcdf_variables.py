@@ -65,7 +65,7 @@ def show_array(source: Backend, node: SourceNode, cache: ChunkCache) -> Shown:
     if pipeline.spec.data_type.variable:
         return _strings(node, array, pipeline, names)
     dtype = plain_dtype(pipeline)
-    decoded = DecodedChunks(array.chunks, pipeline, dtype, cache)
+    decoded = DecodedChunks(array.chunks, pipeline, dtype, cache, static=source.static)
     if dtype.kind == "U":
         return _text(node, array, decoded, plain_fill(pipeline), names)
     return _numbers(node, array, decoded, pipeline, names)
@@ -88,16 +88,19 @@ class NumberChunks:
         trailing = (numbers.trailing,) if numbers.trailing else ()
         self.shape = (*decoded.shape, *trailing)
         self.limit_bytes = decoded.limit_bytes
-        self.ahead = decoded.ahead if not trailing else self._ahead
+        self._rank = len(decoded.shape)
 
     def array(self, index: ChunkIndex) -> Array:
         if self._numbers.converts:
             return self._decoded.array(index)
-        chunk = self._decoded.array(index[: len(self._decoded.shape)])
+        chunk = self._decoded.array(index[: self._rank])
         return chunk.reshape(-1).view(self._numbers.dtype).reshape(self.shape)
 
-    def _ahead(self, index: ChunkIndex) -> bool:
-        return self._decoded.ahead(index[:-1])
+    def holds(self, index: ChunkIndex) -> bool:
+        return self._decoded.holds(index[: self._rank])
+
+    def ahead(self, index: ChunkIndex) -> bool:
+        return self._decoded.ahead(index[: self._rank])
 
 
 def _numbers(
@@ -173,6 +176,9 @@ class TextChunks:
 
     def array(self, index: ChunkIndex) -> Array:
         return utf8(self._decoded.array(index[:-1]), self._width)
+
+    def holds(self, index: ChunkIndex) -> bool:
+        return self._decoded.holds(index[:-1])
 
     def ahead(self, index: ChunkIndex) -> bool:
         return self._decoded.ahead(index[:-1])

@@ -45,8 +45,8 @@ def test_several_at_once(v3_store: Store) -> None:
     folders = subfolders(backend, {"as it is": [], "two": ["v2"], "files": ["flat"]})
     assert {listed.name for listed in folders.list_dir(Key(""))} == {"as it is", "two", "files"}
     below = DictBackend()
-    for key in folders.list_keys(Key("two")):
-        below.set(Key(key.removeprefix("two/")), folders.get(key))
+    for shown in folders.list_keys(Key("two")):
+        below.set(Key(shown.removeprefix("two/")), folders.get(shown))
     assert_all_same(below, arrays)
     assert bytes(folders.get(Key("files/shapes/line.raw"))) == arrays["shapes/line"].tobytes()
     assert folders.get(Key("as it is/zarr.json")) == backend.get(Key("zarr.json"))
