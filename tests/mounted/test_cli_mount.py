@@ -204,6 +204,33 @@ def test_a_symbolic_link_to_the_target(archive: Path, target: Path, tmp_path: Pa
     assert not is_mounted(target)
 
 
+@pytest.mark.parametrize("frontend", ["native", "fusepy"])
+def test_a_commit_that_fails_is_told_and_completed_later(
+    target: Path, tmp_path: Path, frontend: str
+) -> None:
+    """Nothing that was written is lost when the disk is full at the end."""
+    if os.geteuid() != 0:
+        pytest.skip("optional: only root can make a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    limit = ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(disk)]
+    subprocess.run(limit, check=True, timeout=LIMIT_S)
+    try:
+        data = os.urandom(700_000)
+        source = disk / "new.zip"
+        zarrfs("mount", "--create", source, target, "-o", f"frontend={frontend}")
+        (target / "chunk").write_bytes(data)
+        line = refused("unmount", target, status=ExitCode.SYSTEM)
+        assert f"zarrfs repair {source}" in line
+        assert not is_mounted(target)
+        subprocess.run(["mount", "-o", "remount,size=8M", str(disk)], check=True, timeout=LIMIT_S)
+        zarrfs("repair", source)
+        with zipfile.ZipFile(source) as file:
+            assert file.read("chunk") == data
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=LIMIT_S)
+
+
 def test_names_with_spaces_and_bytes_that_are_not_utf8(archive: Path, tmp_path: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b,c\xff\\n"))
     strange.mkdir()

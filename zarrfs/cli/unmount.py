@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from zarrfs.cli.exit_codes import ExitCode, exit_code_of
-from zarrfs.daemon.background_records import read_record, wait_until_gone
-from zarrfs.daemon.mounting_table import canonical_target, mounted_at
+from zarrfs.daemon.background_records import (
+    MountRecord,
+    read_record,
+    take_failure,
+    wait_until_gone,
+)
+from zarrfs.daemon.error_json import error_from_json
+from zarrfs.daemon.mounting_table import Mounted, canonical_target, mounted_at
 from zarrfs.errors import (
     BusyError,
     InvalidArgumentError,
@@ -54,13 +61,36 @@ def _unmount(target: str, lazy: bool, timeout_s: float | None) -> None:
         if not mounted.is_ours:
             reason = f"a {mounted.fstype} mount, not one of zarrfs"
             raise InvalidArgumentError(target, reason, remedy=f"umount {target}")
-    record = read_record(mounted) if mounted else None
+    server = _server(mounted) if mounted else None
     _take_down(target, lazy=lazy)
-    if lazy or record is None:
+    if lazy or mounted is None or server is None:
         return
-    if not wait_until_gone(record, timeout_s):
-        reason = f"unmounted, but process {record.pid} is still writing"
+    if not wait_until_gone(server, timeout_s):
+        reason = f"unmounted, but process {server.pid} is still writing"
         raise UnavailableError(target, reason)
+    if failure := take_failure(mounted):
+        raise _not_written(error_from_json(failure), server.source)
+
+
+def _not_written(error: ZarrfsError, source: str) -> ZarrfsError:
+    """Say what the failure means, and where an archive's changes are."""
+    error.reason = f"unmounted, but not everything is in the source: {error.reason}"
+    if os.path.exists(f"{source}.zarrfs-journal"):
+        error.remedy = f"it is in the journal beside it: make room, then zarrfs repair {source}"
+    return error
+
+
+def _server(mounted: Mounted) -> MountRecord | None:
+    """Return the process that serves a mount: of its own, or the worker of a service."""
+    if record := read_record(mounted):
+        return record
+    from zarrfs.daemon.control import ask_all
+
+    for _, answer in ask_all("status"):
+        for mount in answer.get("mounts", ()):
+            if mount["target"] == mounted.target and mount["pid"]:
+                return MountRecord.of(mount["pid"], mount["source"], mounted.target)
+    return None
 
 
 def _take_down(target: str, *, lazy: bool) -> None:

@@ -13,10 +13,10 @@ import os
 import signal
 import sys
 import threading
-from typing import BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from zarrfs.daemon.background_log import SYSLOG, log_to
-from zarrfs.daemon.background_records import write_record
+from zarrfs.daemon.background_records import record_failure, write_record
 from zarrfs.daemon.error_json import error_from_json, error_to_json
 from zarrfs.daemon.mounting import (
     Mount,
@@ -30,6 +30,9 @@ from zarrfs.daemon.reports import StartReport
 from zarrfs.daemon.single import supervise_mount
 from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
 
+if TYPE_CHECKING:
+    from zarrfs.storage.storage import Storage
+
 _log = logging.getLogger("zarrfs.mount")
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -41,7 +44,7 @@ def serve_mount(spec: MountSpec, report: StartReport) -> bool:
     False when the mount could not be made. Needs the main thread.
     """
     try:
-        mount = _mount_and_start(spec)
+        mount, storage = _mount_and_start(spec)
     except (ZarrfsError, OSError) as error:
         report.failed(error)
         return False
@@ -50,28 +53,39 @@ def serve_mount(spec: MountSpec, report: StartReport) -> bool:
     if not report.serving():
         mount.unmount(lazy=True)
     mount.wait()
+    try:
+        storage.close()
+    except (ZarrfsError, OSError) as error:
+        _log.error("unmounted, but not everything could be written out: %s", error)
+        if record:
+            record_failure(record, error_to_json(error))
+        return False
     if record:
         _remove(record)
     _log.info("%s is unmounted", spec.target)
     return True
 
 
-def _mount_and_start(spec: MountSpec) -> Mount:
+def _mount_and_start(spec: MountSpec) -> tuple[Mount, Storage]:
     """Return a mount that answers; leave nothing open or mounted when that fails."""
     opened = open_filesystem(spec)
     # A signal between mount(2) and the handlers would leave a dead mount.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
     try:
-        try:
-            mount = mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
-        except BaseException:
-            opened.vfs.destroy()
-            raise
+        mount = mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
         _unmount_on_signals(mount)
+    except BaseException:
+        opened.vfs.destroy()
+        opened.storage.close()
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
-    mount.start()
-    return mount
+    try:
+        mount.start()
+    except BaseException:
+        opened.storage.close()
+        raise
+    return mount, opened.storage
 
 
 def _unmount_on_signals(mount: Mount) -> None:

@@ -25,6 +25,13 @@ class MountRecord:
     started: str
     source: str
     target: str
+    error: dict[str, str] | None = None
+    """Why not everything that was written is in the source; left by who served."""
+
+    @classmethod
+    def of(cls, pid: int, source: str, target: str) -> MountRecord:
+        """Return the record of a process that runs now."""
+        return cls(pid, _started(pid), source, target)
 
 
 def runtime_folder() -> str:
@@ -43,14 +50,30 @@ def runtime_folder() -> str:
     return folder
 
 
+def record_failure(path: str, error: dict[str, str]) -> None:
+    """Let `take_failure` find out that a mount did not end well."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        values = json.load(file)
+    _write(path, {**values, "error": error})
+
+
+def take_failure(mounted: Mounted) -> dict[str, str] | None:
+    """Return what `record_failure` left for a mount that is gone, once."""
+    path = _path(mounted)
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            error = json.load(file).get("error")
+        os.unlink(path)
+    except (OSError, ValueError):
+        return None
+    return error if isinstance(error, dict) else None
+
+
 def write_record(mounted: Mounted, source: str) -> str:
     """Record that this process serves a mount; return the record's path."""
-    pid = os.getpid()
-    record = MountRecord(pid, _started(pid), source, mounted.target)
+    record = MountRecord.of(os.getpid(), source, mounted.target)
     path = _path(mounted)
-    with open(f"{path}.{pid}", "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(asdict(record), file)
-    os.replace(f"{path}.{pid}", path)
+    _write(path, asdict(record))
     return path
 
 
@@ -78,6 +101,14 @@ def wait_until_gone(record: MountRecord, timeout_s: float | None = None) -> bool
         return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
     finally:
         os.close(descriptor)
+
+
+def _write(path: str, values: dict[str, object]) -> None:
+    """Write a record whole: who reads it sees the old one or the new."""
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+        json.dump(values, file)
+    os.replace(temporary, path)
 
 
 def _path(mounted: Mounted) -> str:

@@ -11,8 +11,9 @@ import logging
 import os
 from dataclasses import replace
 
-from zarrfs.daemon.background_records import write_record
+from zarrfs.daemon.background_records import record_failure, write_record
 from zarrfs.daemon.control import ControlServer, runtime_folder
+from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.mounting import MountSpec
 from zarrfs.daemon.mounting_table import mounted_at
 from zarrfs.daemon.native_mounter import NativeMounter
@@ -85,8 +86,13 @@ class _Start:
             _log.warning("cannot record the mount: %s", error)
 
     def forget(self) -> None:
-        if self._record is not None:
-            with contextlib.suppress(FileNotFoundError):
+        """Take the record away, or leave in it why the mount did not end well."""
+        if self._record is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            if self._mount.error is not None:
+                record_failure(self._record, error_to_json(self._mount.error))
+            else:
                 os.unlink(self._record)
 
 

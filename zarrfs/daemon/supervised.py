@@ -217,11 +217,11 @@ class SupervisedMount:
         gone = self._unmounted or self._connection_gone()
         if self.state is State.STOPPING:
             self._ended(now_s)
-        elif self._failure:
-            self._failed(self._failure, now_s)
         elif gone:
             self._log.info("%s was unmounted", self.spec.target)
             self._ended(now_s)
+        elif self._failure:
+            self._failed(self._failure, now_s)
         elif self._renewing:
             self.start(now_s)
         elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:

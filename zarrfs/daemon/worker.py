@@ -212,14 +212,20 @@ class _Service:
     def _end(self, *, unmounted: bool) -> int:
         """Write everything out. When the mount goes on, it does so with a successor."""
         self._channel.send(Beat(self._statistics()))
-        if unmounted:
-            with self._beating():
-                self._opened.storage.close()
-            written = True
-        else:
-            written = self._save()
+        written = self._close() if unmounted else self._save()
         self._channel.send(Finished(unmounted))
         return 0 if written else 4
+
+    def _close(self) -> bool:
+        """Write everything out for good; what fails is told to who unmounted."""
+        try:
+            with self._beating():
+                self._opened.storage.close()
+        except (ZarrfsError, OSError) as error:
+            self._log.error("unmounted, but not everything could be written out: %s", error)
+            self._channel.send(Failed(error_to_json(error)))
+            return False
+        return True
 
     def _statistics(self) -> dict[str, Any]:
         counters = getattr(self._mount, "counters", None)
