@@ -132,7 +132,13 @@ class ShownArchive(ZipBackend):
         self.generations = generations
         self._all: GenerationTree | None = None
         newest = generations.newest
-        archive = Archive.open(newest.path, cache_bytes=cache_bytes, size_bytes=newest.size_bytes)
+        try:
+            archive = Archive.open(
+                newest.path, cache_bytes=cache_bytes, size_bytes=newest.size_bytes
+            )
+        except ZarrfsError as error:
+            error.subject = source  # rather than the descriptor's path
+            raise
         super().__init__(archive)
         self.location = source
         if generations.older:
