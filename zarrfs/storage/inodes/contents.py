@@ -3,7 +3,7 @@
 Data goes to the journal's space before the tree's lock is taken, so that
 writers copy in parallel; the record that makes it part of a file is written
 under the lock, and the order of these records is the order of the writes.
-Any thread may call these methods; none may hold the lock.
+Any thread may call these methods; none may hold the lock, but for `replace`.
 Specification: pwrite(2), fallocate(2), lseek(2).
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from typing import NamedTuple
 
 from zarrfs.errors import (
     InvalidArgumentError,
@@ -42,6 +43,14 @@ FALLOC_ZERO_RANGE = 0x10
 
 _MANY_EXTENTS = 512
 _JOIN_BYTES = 1 << 20
+
+
+class Staged(NamedTuple):
+    """Data in the journal's space that is no file's yet."""
+
+    source: int
+    size: int
+    data_crc32c: int
 
 
 class Contents:
@@ -133,21 +142,30 @@ class Contents:
                 raise
         return size
 
-    def replace(self, node: Node, data: Buffer) -> None:
-        """Put a whole new content in place of the old, and publish it, at once."""
+    def stage(self, data: Buffer) -> Staged:
+        """Store a whole content that `replace` will give to a file; no lock may be held."""
         size = len(data)
-        source = self._store([], data) if size else 0
-        crc = self._check(data) if size else NOT_CHECKED
-        with self._lock:
-            try:
-                self._ledger.commit(Replace(node.nodeid, size, source, crc, time.time_ns()))
-            except BaseException:
-                self._space.release(((source, source + size),))
-                raise
+        if not size:
+            return Staged(0, 0, NOT_CHECKED)
+        return Staged(self._store([], data), size, self._check(data))
+
+    def unstage(self, staged: Staged) -> None:
+        """Give up a content that no file got."""
+        self._space.release(((staged.source, staged.source + staged.size),))
+
+    def replace(self, node: Node, staged: Staged) -> None:
+        """Put a staged content in place of a file's, and publish it, at once."""
+        source, size, crc = staged
+        self._ledger.commit(Replace(node.nodeid, size, source, crc, time.time_ns()))
 
     def _store(self, extents: list[Extent], data: Buffer) -> int:
         last = extents[-1] if extents else None
-        return self._space.store(data, after=last.source + last.stop - last.start if last else -1)
+        after = last.source + last.stop - last.start if last else -1
+        try:
+            return self._space.store(data, after)
+        except NoSpaceError:
+            self._ledger.journal.reclaim()
+            return self._space.store(data, after)
 
     def _check(self, data: Buffer) -> int:
         return data_crc32c(data) if self._ledger.journal.durable else NOT_CHECKED

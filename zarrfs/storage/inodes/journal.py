@@ -223,6 +223,17 @@ class Journal:
             if wanted > self._synced:
                 self._sync_all()
 
+    def reclaim(self) -> None:
+        """Give back now what died; two syncs make sure that its death is durable.
+
+        Raises: UnavailableError.
+        """
+        if self.durable:
+            with self._sync_lock:
+                self._sync_all()
+                self._sync_all()
+        self.space.reclaim()
+
     def _sync_all(self) -> None:
         with self.lock:
             position = self._cursor

@@ -122,18 +122,28 @@ class TreeKeys:
         """Store a value; readers and open files see the old one or the new one."""
         names = _names(key)
         changes: list[Change] = []
-        with self._lock:
-            folder = self._make_prefixes(key, names[:-1], changes)
-            found = self._state.child(folder, names[-1])
-            if found is None:
-                node = self._make(folder, names[-1], stat.S_IFREG | 0o644, changes)
-            else:
-                node = self._state.node(found)
-                if not node.is_file:
-                    raise IsAFolderError(key) if node.is_folder else InvalidNameError(key)
-                changes.append(Change(None, b"", node.nodeid))
-            self._tree.contents.replace(node, data)
-        self._tell(changes)
+        staged = self._tree.contents.stage(data)
+        try:
+            with self._lock:
+                node = self._value_node(key, names, changes)
+                self._tree.contents.replace(node, staged)
+        except BaseException:
+            self._tree.contents.unstage(staged)
+            raise
+        finally:
+            self._tell(changes)
+
+    def _value_node(self, key: Key, names: list[bytes], changes: list[Change]) -> Node:
+        """Return the file that is to hold a value, made if need be."""
+        folder = self._make_prefixes(key, names[:-1], changes)
+        found = self._state.child(folder, names[-1])
+        if found is None:
+            return self._make(folder, names[-1], stat.S_IFREG | 0o644, changes)
+        node = self._state.node(found)
+        if not node.is_file:
+            raise IsAFolderError(key) if node.is_folder else InvalidNameError(key)
+        changes.append(Change(None, b"", node.nodeid))
+        return node
 
     def _make_prefixes(self, key: Key, names: list[bytes], changes: list[Change]) -> NodeId:
         folder = ROOT

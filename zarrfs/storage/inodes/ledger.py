@@ -10,6 +10,7 @@ constructors expect it held.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from zarrfs.errors import NoSpaceError, ZarrfsError
@@ -39,6 +40,9 @@ class Ledger:
         self.least_checkpoint_bytes = _LEAST_CHECKPOINT_BYTES
         """A journal with fewer bytes of records than this is not worth rewriting."""
         self._checkpoint_bytes = 0  # Guarded by: lock. Or fewer than this
+        self.watermark_bytes: int | None = None
+        """With more than this in use, `over_watermark` is called. Guarded by: lock."""
+        self.over_watermark: Callable[[], None] = lambda: None
         self._request = threading.local()
         self._answered: dict[int, None] = {}  # Guarded by: lock. Oldest first
 
@@ -69,6 +73,8 @@ class Ledger:
         if self.state.dead:
             self.journal.bury(self.state.dead)
             self.state.dead = []
+        if self.watermark_bytes is not None and self.space.in_use_bytes > self.watermark_bytes:
+            self.over_watermark()
         record_bytes = self.journal.record_bytes
         if record_bytes > self._checkpoint_bytes and record_bytes > self.least_checkpoint_bytes:
             with suppress(ZarrfsError):  # the long journal is as good as before

@@ -51,6 +51,8 @@ from zarrfs.storage.zip.writable_style import style_of
 from zarrfs.storage.zip.writable_timer import CommitTimer
 
 DEFAULT_COMMIT_INTERVAL_S: Final = 30.0
+SPOOLED_BYTES: Final = 256 << 20
+"""With more than this in the journal, a commit does not wait for its time."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -87,6 +89,9 @@ class WritableZip(TreeKeys):
         """The tree's version that the archive has. Guarded by: _commit_lock."""
         self._closed = False  # Guarded by: _commit_lock
         self._timer = CommitTimer(self.commit, commit_interval_s, self.location)
+        if commit_interval_s > 0:
+            self._ledger.over_watermark = self._timer.nudge
+            self._ledger.watermark_bytes = SPOOLED_BYTES
 
     @classmethod
     def init(cls, path: str | None) -> WritableZip:
@@ -116,7 +121,7 @@ class WritableZip(TreeKeys):
             if not self._closed:
                 self._commit()
 
-    def _commit(self) -> None:
+    def _commit(self, *, last: bool = False) -> None:
         opened = self._opened
         with self._lock:
             version = self._ledger.version
@@ -131,7 +136,8 @@ class WritableZip(TreeKeys):
                 self._committed_version = version
                 return
             appended = self._append(plan, position)
-            self._settle(plan, appended, version)
+            if not last:
+                self._settle(plan, appended, version)
         finally:
             self._ledger.space.unpin(pin)
 
@@ -188,6 +194,9 @@ class WritableZip(TreeKeys):
                 self._ledger.commit(settled)
             if nothing_since:
                 self._committed_version = self._ledger.version
+            if self._ledger.watermark_bytes is not None:
+                # What is dead is given back only after the next syncs.
+                self._ledger.watermark_bytes = self._ledger.space.in_use_bytes + SPOOLED_BYTES
 
     def _is_as_planned(self, settled: Settled, source: Source) -> bool:
         """Whether a node still has the content that was written for it."""
@@ -213,7 +222,7 @@ class WritableZip(TreeKeys):
                 return
             self._closed = True
             try:
-                self._commit()
+                self._commit(last=True)
                 self._opened.journal_file.remove()  # every change is in the archive
             finally:
                 self._tree.close()

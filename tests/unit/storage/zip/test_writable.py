@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,13 +212,26 @@ class TestCommits:
         opened.commit()
         assert contents(path) == {"k": b"NEW value"}
 
+    def test_much_is_committed_before_its_time(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zarrfs.storage.zip.writable.SPOOLED_BYTES", 1 << 20)
+        opened = WritableZip(str(path), create=True, commit_interval_s=3600)
+        opened.set(Key("k"), bytes(2 << 20))
+        for _ in range(3000):
+            if path.exists():
+                break
+            time.sleep(0.01)
+        assert contents(path) == {"k": bytes(2 << 20)}
+        opened.close()
+
     def test_the_timer_commits(self, path: Path) -> None:
         opened = WritableZip(str(path), create=True, commit_interval_s=0.01)
         opened.set(Key("k"), b"v")
         for _ in range(3000):
             if path.exists():
                 break
-            opened._timer._stopped.wait(0.01)
+            time.sleep(0.01)
         assert contents(path) == {"k": b"v"}
         opened.close()
 
@@ -481,9 +495,9 @@ class TestLeftOverJournals:
     def abandon(opened: WritableZip) -> None:
         """Let go as SIGKILL does."""
         opened._timer.stop()
+        opened._closed = True
         opened._tree.close()
         opened._opened.close()
-        opened._closed = True
 
     def test_uncommitted_changes_are_there_again(self, path: Path) -> None:
         opened = WritableZip(str(path), create=True, commit_interval_s=0)
