@@ -102,6 +102,31 @@ def test_memory_begins_empty(target: Path) -> None:
         assert (target / "x").read_bytes() == b"1"
 
 
+def test_memory_with_a_snapshot(target: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot.zip"
+    with mounted("memory:", target, "-o", f"snapshot={snapshot}"):
+        (target / "a").mkdir()
+        (target / "a" / "x").write_bytes(b"1")
+    with zipfile.ZipFile(snapshot) as file:
+        assert file.read("a/x") == b"1"
+    with mounted("memory:", target, "-o", f"snapshot={snapshot},frontend=fusepy"):
+        assert content(target) == {"a/x": b"1"}
+        (target / "a" / "y").write_bytes(b"2")
+    with zipfile.ZipFile(snapshot) as file:
+        assert file.read("a/y") == b"2"
+
+
+def test_an_archive_compacted_at_the_end(archive: Path, target: Path) -> None:
+    with mounted(archive, target, "-o", "rw,compact=10"):
+        (target / "large").write_bytes(os.urandom(100_000))
+        subprocess.run(["sync", str(target / "large")], check=True, timeout=LIMIT_S)
+        (target / "large").unlink()
+    assert archive.stat().st_size < 50_000
+    with zipfile.ZipFile(archive) as file:
+        assert file.testzip() is None
+        assert {name: file.read(name) for name in FILES} == FILES
+
+
 def test_one_folder_of_an_archive(archive: Path, target: Path) -> None:
     with mounted(archive, target, "-o", "root=a/b,fmode=400,dmode=500,uid=7,gid=8"):
         assert content(target) == {"c": b"deep"}
@@ -147,6 +172,7 @@ def test_what_cannot_be_mounted(archive: Path, target: Path, tmp_path: Path) -> 
     assert str(cut) in refused("mount", cut, target, status=ExitCode.CONTENT)
     assert str(file) in refused("mount", file, target, status=ExitCode.SYSTEM)
     assert "no such folder" in refused("mount", archive, target, "-o", "root=zz", status=usage)
+    assert "only a memory" in refused("mount", archive, target, "-o", "size=1M", status=usage)
     assert "one of:" in refused("mount", archive, target, "-o", "view=zz", status=usage)
     assert fuse_mounts_below(tmp_path) == []
 

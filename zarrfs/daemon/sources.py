@@ -16,6 +16,7 @@ from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 if TYPE_CHECKING:
     from zarrfs.daemon.mounting import MountSpec
     from zarrfs.storage.backend import Backend
+    from zarrfs.storage.memory import MemoryBackend
     from zarrfs.storage.storage import Storage
 
 MEMORY = "memory"
@@ -51,6 +52,9 @@ def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
 
     if is_memory(spec.source, spec.kind):
         return Storage(_open_memory(spec.options, keeper))
+    for name, value in (("snapshot", spec.options.snapshot), ("size", spec.options.size_bytes)):
+        if value is not None:
+            raise InvalidArgumentError(f"-o {name}", "only a memory store has one")
     kind = spec.kind or _kept_kind(keeper) or _kind_of(spec.source, create=spec.create)
     if spec.create and not os.path.lexists(spec.source):
         if spec.options.read_only:
@@ -61,15 +65,35 @@ def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
 
 
 def _open_memory(options: MountOptions, keeper: Keeps | None) -> Backend:
-    from zarrfs.storage.memory import MemoryBackend
-
     kept = None if keeper is None else keeper.get(_MEMFD)
     if kept is not None:
-        return MemoryBackend.from_memfd(os.dup(kept), size_limit_bytes=options.size_bytes)
-    backend = MemoryBackend(size_limit_bytes=options.size_bytes)
+        return _continue_memory(os.dup(kept), options)
+    backend = _make_memory(options)
     if keeper is not None:
         keeper.keep(_MEMFD, backend.fileno())
     return backend
+
+
+def _continue_memory(descriptor: int, options: MountOptions) -> Backend:
+    if options.snapshot is not None:
+        from zarrfs.storage.memory_snapshot import SnapshotBackend
+
+        return SnapshotBackend.continued(
+            descriptor, options.snapshot, size_limit_bytes=options.size_bytes
+        )
+    from zarrfs.storage.memory import MemoryBackend
+
+    return MemoryBackend.from_memfd(descriptor, size_limit_bytes=options.size_bytes)
+
+
+def _make_memory(options: MountOptions) -> MemoryBackend:
+    if options.snapshot is not None:
+        from zarrfs.storage.memory_snapshot import SnapshotBackend
+
+        return SnapshotBackend(options.snapshot, size_limit_bytes=options.size_bytes)
+    from zarrfs.storage.memory import MemoryBackend
+
+    return MemoryBackend(size_limit_bytes=options.size_bytes)
 
 
 def _open(
@@ -102,7 +126,25 @@ def _open_zip(
         from zarrfs.daemon.replacements import Generations, ShownArchive
 
         return ShownArchive(Generations(source, keeper), source, cache_bytes)
-    return ZipBackend.open(source, read_only=read_only, cache_bytes=cache_bytes)
+    if read_only:
+        return ZipBackend.open(source, read_only=True, cache_bytes=cache_bytes)
+    return _open_writable_zip(source, options, cache_bytes)
+
+
+def _open_writable_zip(source: str, options: MountOptions, cache_bytes: int) -> Backend:
+    from zarrfs.storage.zip.writable import DEFAULT_COMMIT_INTERVAL_S, WritableZip
+
+    interval_s = DEFAULT_COMMIT_INTERVAL_S if options.commit_s is None else options.commit_s
+    if options.compact_percent is None:
+        return WritableZip(source, cache_bytes=cache_bytes, commit_interval_s=interval_s)
+    from zarrfs.storage.zip.compact_at_end import CompactedAtEnd
+
+    return CompactedAtEnd(
+        source,
+        percent=options.compact_percent,
+        cache_bytes=cache_bytes,
+        commit_interval_s=interval_s,
+    )
 
 
 def _open_directory(
