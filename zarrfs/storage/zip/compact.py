@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import pairwise
 from typing import Final, NamedTuple
 
-from zarrfs.errors import BusyError, CorruptError, NoSpaceError, UnavailableError
+import numpy as np
+
+from zarrfs.errors import (
+    BusyError,
+    CorruptError,
+    KeyNotFoundError,
+    NoSpaceError,
+    UnavailableError,
+)
 from zarrfs.storage.backend import Buffer, Key
 from zarrfs.storage.zip.archive import Archive
-from zarrfs.storage.zip.format import (
-    CENTRAL,
-    DESCRIPTOR_SIGNATURE,
-    END,
-    LOCAL,
-    LOCAL_SIGNATURE,
-    Flag,
-)
-from zarrfs.storage.zip.offsets import header_offset, packed_size, with_offset
+from zarrfs.storage.zip.format import END, LOCAL
+from zarrfs.storage.zip.living import Living, read_living
 from zarrfs.storage.zip.writable_append import Style
-from zarrfs.storage.zip.writable_directory import KeptRecords, record_path
 from zarrfs.storage.zip.writable_journal import JournalFile, journal_path, lock, sync_folder
 from zarrfs.storage.zip.writable_records import end_records
 from zarrfs.storage.zip.writable_style import style_of
@@ -47,14 +46,6 @@ class Compacted(NamedTuple):
 
     before_bytes: int
     after_bytes: int
-
-
-class _Living(NamedTuple):
-    """An entry that stays: its directory record, and where it lies in the file."""
-
-    record: bytes
-    start: int
-    stop: int
 
 
 def reclaimable_bytes(archive: Archive) -> int:
@@ -138,127 +129,70 @@ class _Copy:
 
     def __init__(self, archive: Archive, fd: int, on_progress: OnProgress) -> None:
         self._archive = archive
-        self._source = archive.file.fd
         self._fd = fd
         self._on_progress = on_progress
-        self._position = 0
-        self._pending: tuple[int, int] | None = None
-        """A range of the source that is to be copied next."""
 
     def run(self) -> int:
-        style = style_of(self._archive.path, self._archive, self._get)
-        living = sorted(self._living(), key=lambda entry: entry.start)
-        self._check_apart(living)
+        """Returns: the size of the copy."""
+        archive = self._archive
+        base = archive.end.base
+        style = style_of(archive.path, archive, self._get)
+        living = read_living(archive)
         if style.order is not None:
-            order = style.order
-            living.sort(key=lambda entry: order(record_path(entry.record)))
-        base = self._archive.end.base
-        self._total = base + sum(entry.stop - entry.start for entry in living)
-        self._add(0, base)
-        moved: dict[int, int] = {}
-        for entry in living:
-            moved[entry.start] = self._position
-            self._add(entry.start, entry.stop)
-        self._flush()
-        records = (with_offset(entry.record, moved[entry.start] - base) for entry in living)
-        self._write_directory(records, len(living), base, style)
-        return self._position
+            living = living.sorted_by(style.order)
+        moved = base + np.cumsum(living.stops - living.starts) - (living.stops - living.starts)
+        position = self._copy_ranges(living, base)
+        records = living.records_at(moved - base)
+        return self._write_directory(position, records, len(living.starts), base, style)
 
     def _get(self, key: Key) -> Buffer:
         row = self._archive.index.resolve(os.fsencode(key))
-        return self._archive.content.read(max(row, 0), 0, 1 << 20)
+        if row < 0:
+            raise KeyNotFoundError(key)
+        return self._archive.content.read(row, 0, 1 << 20)
 
-    def _living(self) -> Iterator[_Living]:
-        base = self._archive.end.base
-        for record in KeptRecords(self._archive, set(), set()).records():
-            start = header_offset(record) + base
-            yield _Living(record, start, self._end_of_entry(record, start))
-
-    def _end_of_entry(self, record: bytes, start: int) -> int:
-        name = record_path(record)
-        header = self._archive.file.read(start, LOCAL.size)
-        signature, _, flags, _, _, _, _, _, _, name_size, extra_size = LOCAL.unpack(header)
-        if signature != LOCAL_SIGNATURE:
-            raise self._unfaithful(name, "there is no entry where the directory says")
-        stop = start + LOCAL.size + name_size + extra_size + packed_size(record)
-        if flags & Flag.DESCRIPTOR:
-            stop += self._descriptor_size(record, stop)
-        if stop > self._archive.end.directory_start:
-            raise self._unfaithful(name, "it reaches into the directory")
-        return int(stop)
-
-    def _descriptor_size(self, record: bytes, position: int) -> int:
-        """4.3.9: with or without a signature, with sizes of 4 or of 8 bytes."""
-        crc, csize, usize = CENTRAL.unpack_from(record)[8:11]
-        data = self._archive.file.read(position, 24)
-        signature = 4 if data[:4] == DESCRIPTOR_SIGNATURE else 0
-        if data[signature : signature + 4] != crc.to_bytes(4, "little"):
-            return 0  # none, whatever the flag says
-        narrow = csize.to_bytes(4, "little") + usize.to_bytes(4, "little")
-        wide = data[signature + 4 : signature + 12] != narrow
-        return signature + (20 if wide else 12)
-
-    def _unfaithful(self, name: bytes, reason: str) -> CorruptError:
-        subject = f"{self._archive.path}: {os.fsdecode(name)}"
-        return CorruptError(subject, f"{reason}; nothing was changed")
-
-    def _check_apart(self, living: list[_Living]) -> None:
-        for before, entry in pairwise(living):
-            if entry.start < before.stop:
-                raise self._unfaithful(record_path(entry.record), "it overlaps another entry")
-
-    def _add(self, start: int, stop: int) -> None:
-        """Copy a range; neighbours in both files are copied together."""
-        if self._pending is not None and self._pending[1] == start:
-            self._pending = (self._pending[0], stop)
-        else:
-            self._flush()
-            self._pending = (start, stop)
-        self._position += stop - start
-        if stop - self._pending[0] >= _BLOCK_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._pending is None:
-            return
-        start, stop = self._pending
-        self._pending = None
-        target = self._position - (stop - start)
-        while start < stop:
-            copied = self._copy_some(start, min(stop - start, _BLOCK_BYTES), target)
-            start += copied
-            target += copied
-        self._on_progress(self._position, self._total)
+    def _copy_ranges(self, living: Living, base: int) -> int:
+        """Copy what is before the archive, and the entries; neighbours at once."""
+        total = base + int((living.stops - living.starts).sum())
+        position = 0
+        for start, stop in [(0, base), *living.ranges()]:
+            while start < stop:
+                size = min(stop - start, _BLOCK_BYTES)
+                copied = self._copy_some(start, size, position)
+                start += copied
+                position += copied
+                self._on_progress(position, total)
+        return position
 
     def _copy_some(self, start: int, size: int, target: int) -> int:
+        source = self._archive.file
         try:
-            copied = os.copy_file_range(self._source, self._fd, size, start, target)
+            copied = os.copy_file_range(source.fd, self._fd, size, start, target)
             if copied:
                 return copied
         except OSError as error:
             if error.errno in _FULL or error.errno == errno.EIO:
                 raise
-        return os.pwrite(self._fd, self._archive.file.read(start, size), target)
+        return os.pwrite(self._fd, source.read(start, size), target)
 
     def _write_directory(
-        self, records: Iterator[bytes], count: int, base: int, style: Style
-    ) -> None:
-        start = self._position
+        self, position: int, records: Iterable[Buffer], count: int, base: int, style: Style
+    ) -> int:
         with open(self._fd, "wb", buffering=1 << 20, closefd=False) as out:
-            out.seek(start)
+            out.seek(position)
             for record in records:
                 out.write(record)
-            size = out.tell() - start
+            size = out.tell() - position
             out.write(
                 end_records(
                     count=count,
-                    directory_offset=start - base,
+                    directory_offset=position - base,
                     directory_size=size,
                     comment=style.comment,
                     zip64=style.zip64,
                 )
             )
-            self._position = out.tell()
+            return out.tell()
 
 
 def _dress(source: int, target: int) -> None:
@@ -278,16 +212,18 @@ def _compare(archive: Archive, path: str) -> None:
     copy = Archive.open(path, save_index=False)
     try:
         before, after = archive.index, copy.index
-        same = before.node_count == after.node_count
-        for row in range(before.node_count) if same else ():
-            other = after.resolve(before.path(row))
-            same = other >= 0 and all(
-                before.views[name][row] == after.views[name][other]
-                for name in ("mode", "mtime_ns", "usize", "csize", "crc", "method")
-            )
-            if not same:
-                break
-        if not same:
+        rows = np.full(before.node_count, -1)
+        if before.node_count == after.node_count:
+            for row in range(before.node_count):
+                path_before = before.path(row)
+                # Mostly the order is the same.
+                same = path_before == after.path(row)
+                rows[row] = row if same else after.resolve(path_before)
+        equal = (rows >= 0).all() and all(
+            (before.columns[name] == after.columns[name][rows]).all()
+            for name in ("mode", "mtime_ns", "usize", "csize", "crc", "method")
+        )
+        if not equal:
             raise CorruptError(archive.path, "its copy came out different; nothing was changed")
     finally:
         copy.close()

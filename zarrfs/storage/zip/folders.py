@@ -40,6 +40,8 @@ class FolderTable:
         """The entry that implied the folder first."""
         self.own_row = [NO_ROW]
         """The last entry for the folder itself, or NO_ROW."""
+        self.replaced = 0
+        """Entries for folders that a later one replaces."""
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -96,6 +98,7 @@ def place(
         start, end = int(names.starts[row]), int(name_ends[row])
         path = names.text[start:end].tobytes()
         number = table.resolve(path, text_start + start, first_row + row)
+        table.replaced += table.own_row[number] != NO_ROW
         table.own_row[number] = first_row + row
     components = np.where(parents >= names.starts, parents + 1, names.starts)
     return folders, components, is_file

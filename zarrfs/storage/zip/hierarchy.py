@@ -94,6 +94,7 @@ def build_index(directory: Directory) -> ZipIndex:
     hashes = hashes[order]
     kept = np.ones(len(hashes), np.bool_)
     superseded = _drop_duplicates(candidates, hashes, order, kept, directory)
+    superseded += directory.folders.replaced
     if not kept.all():
         still = kept[order]
         hashes, order = hashes[still], order[still]

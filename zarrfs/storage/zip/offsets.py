@@ -26,11 +26,6 @@ def header_offset(record: bytes) -> int:
     return _wide(record, _OFFSET)
 
 
-def packed_size(record: bytes) -> int:
-    """Return the size of an entry's bytes in the archive."""
-    return _wide(record, _CSIZE)
-
-
 def with_offset(record: bytes, offset: int) -> bytes:
     """Return a directory record that points elsewhere, otherwise as it was."""
     fields = CENTRAL.unpack_from(record)
