@@ -84,6 +84,30 @@ def sequential(path: str) -> float:
     return timed(read_all)
 
 
+def random_reads(path: str, count: str, size: str = "4096") -> float:
+    """Return the seconds that one read of `size` bytes takes, `count` places in any order.
+
+    The places are the same in every process and far apart, so that none is read ahead.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+    last = os.fstat(descriptor).st_size - int(size)
+    step = last * 38 // 100  # never the neighbour of the place before
+    places = [(number * step) % last for number in range(1, int(count) + 1)]
+    taken = timed(lambda: [os.pread(descriptor, int(size), place) for place in places])
+    os.close(descriptor)
+    return taken / int(count)
+
+
+def random_files(folder: str, count: str, files: str) -> float:
+    """Return the seconds to read one of the files `0.0.0`, `1.0.0` ... whole."""
+    numbers = [
+        (number * int(files) * 38 // 100) % int(files) for number in range(1, int(count) + 1)
+    ]
+    paths = [f"{folder}/{number}.0.0" for number in numbers]
+    return timed(lambda: [read_file(path, 1 << 24) for path in paths]) / int(count)
+
+
 def write_sequential(path: str, size_mib: str) -> float:
     """Write a file in 1 MiB writes and close it."""
     block = os.urandom(MIB)
@@ -175,6 +199,8 @@ OPERATIONS: dict[str, Callable[..., float]] = {
         list_stat,
         list_names,
         sequential,
+        random_reads,
+        random_files,
         write_sequential,
         change_file,
         read_array_zarr,
