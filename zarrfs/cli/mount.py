@@ -7,7 +7,7 @@ import json
 import click
 
 from zarrfs.cli.exit_codes import ExitCode
-from zarrfs.daemon.background import serve_mount, start_background
+from zarrfs.daemon.background import serve, start_background
 from zarrfs.daemon.background_log import STDERR, SYSLOG, log_to
 from zarrfs.daemon.mounting import MountSpec, resolve
 from zarrfs.daemon.options import FLAGS, VALUED, parse_options
@@ -97,7 +97,7 @@ class _Raising:
 
 def _serve_here(spec: MountSpec) -> ExitCode:
     report = _Raising()
-    serve_mount(spec, report)
+    serve(spec, report)
     if report.error is not None:
         raise report.error
     return ExitCode.OK

@@ -7,13 +7,15 @@ a process with one thread; the child has its own session.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
 from zarrfs.daemon.background_log import SYSLOG, log_to
 from zarrfs.daemon.background_records import record_failure, write_record
@@ -33,21 +35,35 @@ from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
 if TYPE_CHECKING:
     from zarrfs.storage.storage import Storage
 
+T = TypeVar("T")
 _log = logging.getLogger("zarrfs.mount")
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def serve(spec: MountSpec, report: StartReport) -> bool:
+    """Serve one mount until it is gone: under a supervisor, or where that cannot be, alone.
+
+    libfuse's connection cannot be handed on to another process. Returns False
+    when the mount could not be made.
+    """
+    return (supervise_mount if picks_native(spec.options) else serve_mount)(spec, report)
 
 
 def serve_mount(spec: MountSpec, report: StartReport) -> bool:
     """Mount, serve in this process, and return when the mount is gone.
 
-    SIGTERM, SIGINT and SIGHUP unmount, lazily while files are open. Returns
-    False when the mount could not be made. Needs the main thread.
+    SIGTERM, SIGINT and SIGHUP unmount, lazily while files are open; SIGUSR2
+    makes everything durable; SIGUSR1 shows the stacks. Returns False when the
+    mount could not be made, or not everything could be written at its end.
+    Needs the main thread.
     """
     try:
         mount, storage = _mount_and_start(spec)
     except (ZarrfsError, OSError) as error:
         report.failed(error)
         return False
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    signal.signal(signal.SIGUSR2, lambda *_: _in_thread(_save, storage))
     record = _write_record(spec)
     _log.info("%s is mounted at %s", spec.source, spec.target)
     if not report.serving():
@@ -92,7 +108,7 @@ def _unmount_on_signals(mount: Mount) -> None:
     """Let a signal unmount; a second one does so lazily at once."""
     asked = threading.Event()
 
-    def unmount(*, lazy: bool) -> None:
+    def unmount(lazy: bool) -> None:
         try:
             try:
                 mount.unmount(lazy=lazy)
@@ -103,13 +119,23 @@ def _unmount_on_signals(mount: Mount) -> None:
             _log.error("cannot unmount: %s", error)
 
     def on_signal(number: int, frame: object) -> None:
-        # In a thread: to unmount may need answers from this very process.
-        lazy = {"lazy": asked.is_set()}
-        threading.Thread(target=unmount, kwargs=lazy, daemon=True).start()
+        # To unmount may need answers from this very process.
+        _in_thread(unmount, asked.is_set())
         asked.set()
 
     for number in _ENDING_SIGNALS:
         signal.signal(number, on_signal)
+
+
+def _in_thread(work: Callable[[T], None], argument: T) -> None:
+    threading.Thread(target=work, args=[argument], daemon=True).start()
+
+
+def _save(storage: Storage) -> None:
+    try:
+        storage.flush()
+    except (ZarrfsError, OSError) as error:
+        _log.error("cannot write everything out: %s", error)
 
 
 def start_background(spec: MountSpec, *, log: str, log_level: str = "info") -> int:
@@ -166,7 +192,6 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
         except ZarrfsError as error:
             report.failed(error)
         else:
-            serve = supervise_mount if picks_native(spec.options) else serve_mount
             status = 0 if serve(spec, report) else 3
     except BaseException:
         _log.exception("%s: serving failed", spec.target)
