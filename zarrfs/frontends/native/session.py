@@ -245,8 +245,11 @@ class Session:
         counters.in_flight = (unique, opcode, pid, began_ns)
         if self._crew.watch_sleeps:
             self._crew.wake()
+        route = None
         try:
-            route = self._routes[opcode] if opcode < OPCODE_LIMIT else None
+            if opcode < OPCODE_LIMIT:
+                route = self._routes[opcode]
+                counters.operations[opcode] += 1
             if route is None:
                 self._answer_ourselves(opcode, unique, buffer, end)
                 return
@@ -256,18 +259,18 @@ class Session:
             result = handle(caller, nodeid, *arguments)
             if is_answered:
                 body = result if build is None else build(result)
-                self._reply(unique, body)
+                # Counted before the client can know that it was answered.
                 if opcode == _READ:
                     counters.bytes_read += len(body)
                 elif opcode == _WRITE:
                     counters.bytes_written += len(arguments[2])
+                self._reply(unique, body)
         except Exception as error:
             self._reply_error(opcode, unique, error, counters)
         finally:
             counters.in_flight = IDLE
             counters.took_ns = took_ns = _now_ns() - began_ns
             if opcode < OPCODE_LIMIT:
-                counters.operations[opcode] += 1
                 counters.latencies[opcode][took_ns.bit_length()] += 1
 
     def _reply(self, unique: int, body: Buffer | None) -> None:
