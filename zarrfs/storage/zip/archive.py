@@ -48,6 +48,7 @@ class Archive:
         save_index: bool = True,
         index_folder: str | None = None,
         size_bytes: int | None = None,
+        quiet: bool = False,
     ) -> Archive:
         """Open the archive at a path.
 
@@ -69,7 +70,8 @@ class Archive:
         if behind:
             reason = f"{behind} bytes follow the archive and are no part of it"
             saved.problems.add(Problem(b"", reason))
-        saved.problems.log(path)
+        if not quiet:
+            saved.problems.log(path)
         return cls(file, end, saved.index, saved.problems, cache_bytes)
 
     @property

@@ -84,7 +84,7 @@ def compact(path: str, on_progress: OnProgress = lambda done, total: None) -> Co
 
 
 def _compact_locked(path: str, journal_file: JournalFile, on_progress: OnProgress) -> Compacted:
-    archive = Archive.open(path, save_index=False)
+    archive = Archive.open(path, save_index=False, quiet=True)
     try:
         lock(archive.file.fd, path, journal_file.fd)
         return _compact(archive, on_progress)
@@ -209,7 +209,7 @@ def _dress(source: int, target: int) -> None:
 
 def _compare(archive: Archive, path: str) -> None:
     """Make sure that the copy shows what the original shows. Raises: CorruptError."""
-    copy = Archive.open(path, save_index=False)
+    copy = Archive.open(path, save_index=False, quiet=True)
     try:
         before, after = archive.index, copy.index
         rows = np.full(before.node_count, -1)

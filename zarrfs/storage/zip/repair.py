@@ -59,7 +59,7 @@ def remaining_faults(path: str) -> list[str]:
     """Return what is wrong with an archive that can be opened; [] where it is not there."""
     with suppress(FileNotFoundError):
         os.stat(path)
-        archive = Archive.open(path, save_index=False)
+        archive = Archive.open(path, save_index=False, quiet=True)
         try:
             return [str(problem) for problem in archive.problems.kept]
         finally:
@@ -75,7 +75,7 @@ def _finish_writing(path: str) -> None:
 
 def _opens(path: str) -> bool:
     try:
-        Archive.open(path, save_index=False).close()
+        Archive.open(path, save_index=False, quiet=True).close()
     except CorruptError:
         return False
     return True
