@@ -30,6 +30,8 @@ from zarrfs.zarr_format.keys import (
 
 CONSOLIDATED_METADATA: Final = "consolidated_metadata"
 
+_NAMES: Final = (ZMETADATA, ZARR_JSON)
+
 Stamps: TypeAlias = tuple[tuple[Key, int, int], ...]
 """The documents a consolidated one was made of: key, size, time."""
 
@@ -74,12 +76,13 @@ class ConsolidatedView(View):
         """By key. Single reads and writes need no lock."""
 
     def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
-        if self._group_of(key) is None:
+        # Each chunk passes here: most keys are told apart by their end alone.
+        if not key.endswith(_NAMES) or self._group_of(key) is None:
             return self.source.get(key, start, stop)
         return self._document(key).data[start:stop]
 
     def stat(self, key: Key) -> KeyStat:
-        if self._group_of(key) is None:
+        if not key.endswith(_NAMES) or self._group_of(key) is None:
             return self.source.stat(key)
         made = self._document(key)
         return KeyStat(len(made.data), made.mtime_ns)
@@ -95,7 +98,7 @@ class ConsolidatedView(View):
     def _group_of(self, key: Key) -> SourceNode | None:
         """Return the group whose consolidated metadata a key holds, if any."""
         prefix, name = split_key(key)
-        if name not in (ZMETADATA, ZARR_JSON):
+        if name not in _NAMES:
             return None
         if self._wanted is not None and not self._wanted(prefix):
             return None

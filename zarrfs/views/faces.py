@@ -77,6 +77,7 @@ class SameKeys(Face):
         super().__init__(documents, mtime_ns)
         self._source = source
         self._path = path
+        self._prefix = f"{path}/" if path else ""
 
     def get_chunk(self, rest: str, start: int, stop: int | None) -> Buffer:
         return self._source.get(self._key(rest), start, stop)
@@ -88,7 +89,7 @@ class SameKeys(Face):
         return self._source.list_dir(self._key(rest))
 
     def _key(self, rest: str) -> Key:
-        return Key(join_key(self._path, rest))
+        return Key(self._prefix + rest if rest else self._path)
 
 
 class ShiftedKeys(SameKeys):
@@ -104,25 +105,15 @@ class ShiftedKeys(SameKeys):
         self._rank = layout.rank
         self._separator = layout.key_encoding.separator
         self._shown = ChunkKeyEncoding("v2", self._separator)
+        self._folder = join_key(path, "c")
+        self._shift = self._folder + self._separator
 
     def _key(self, rest: str) -> Key:
         if self._rank == 0:
             if rest not in ("", "0"):
                 raise KeyNotFoundError(rest)
             return Key(join_key(self._path, "c" if rest else ""))
-        shifted = f"c{self._separator}{rest}" if rest else "c"
-        return Key(join_key(self._path, shifted))
-
-    def get_chunk(self, rest: str, start: int, stop: int | None) -> Buffer:
-        return self._source.get(self._checked(rest), start, stop)
-
-    def stat_chunk(self, rest: str) -> KeyStat:
-        return self._source.stat(self._checked(rest))
-
-    def _checked(self, rest: str) -> Key:
-        if self._shown.decode(rest, self._rank) is None:
-            raise KeyNotFoundError(rest)
-        return self._key(rest)
+        return Key(self._shift + rest if rest else self._folder)
 
     def list_chunks(self, rest: str) -> Iterator[Listed]:
         if self._rank == 0:

@@ -47,6 +47,9 @@ class NodeView(View):
         self.nodes = SourceNodes(source)
         self._arrays: dict[str, _Shown] = {}
         """By path. Single reads and writes need no lock."""
+        self._static = source.static
+        self._settled: dict[str, Face] = {}
+        """Faces that stay for good, by path. Single operations need no lock."""
         self._groups: dict[str, _ShownGroup] = {}
         """By path. Single reads and writes need no lock."""
 
@@ -117,15 +120,22 @@ class NodeView(View):
 
         Raises: KeyNotFoundError when that array is hidden.
         """
+        if self._static:
+            prefix: str = key
+            while prefix:
+                prefix = prefix.rpartition("/")[0]
+                settled = self._settled.get(prefix)
+                if settled is not None:
+                    return settled, key[len(prefix) + 1 :] if prefix else key
         node = self.nodes.array_above(key)
         if node is None:
             return None, split_key(key)[1]
-        shown = self._arrays.get(node.path)
-        if shown is None or shown.node is not node:
-            shown = self._shown(node)
-        if shown.face is None:
-            raise KeyNotFoundError(key, shown.reason)
-        return shown.face, key[len(node.path) + 1 :] if node.path else key
+        face = self._shown(node).face
+        if face is None:
+            raise KeyNotFoundError(key, self._shown(node).reason)
+        if self._static:
+            self._settled[node.path] = face
+        return face, key[len(node.path) + 1 :] if node.path else key
 
     def _documents_beside(self, key: Key) -> tuple[Documents | None, int]:
         """Return the documents of the group beside a key that is named like one.
