@@ -55,6 +55,7 @@ from zarrfs.vfs.listing import DOTS, list_folder
 from zarrfs.vfs.names import check_name
 from zarrfs.vfs.operations import CachePolicy, Caller, FileHandle, Listing, Opened
 from zarrfs.vfs.options import Validate, VfsOptions
+from zarrfs.vfs.staged_file import StagedFile
 from zarrfs.vfs.strict_tree import StrictTree
 from zarrfs.vfs.warning_tree import WarningTree
 from zarrfs.vfs.zarr_attributes import ZarrAttributes
@@ -94,6 +95,7 @@ class Vfs:
         self._references = tree if isinstance(tree, ListsEntries) else None
         self._columns = tree if tree.static and isinstance(tree, ListsColumns) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
+        self._strict = not self._read_only and options.validate is Validate.STRICT
         if self._read_only or options.validate is Validate.OFF:
             self._tree = tree
         elif options.validate is Validate.WARN:
@@ -309,9 +311,10 @@ class Vfs:
             if writes(flags) and permissions.privileges_lost(attr.mode):
                 backing_fd = None  # the kernel would not tell us to clear the bits
         handle = self._handles.add_file(FileSession(nodeid, file, flags))
-        return Opened(
-            handle, keep_cache, False, backing_fd, no_flush=self._flush_idle or not writes(flags)
-        )
+        # What may yet be refused must not get into the kernel's pages.
+        direct_io = self._strict and isinstance(file, StagedFile)
+        no_flush = self._flush_idle or not writes(flags)
+        return Opened(handle, keep_cache, direct_io, backing_fd, no_flush)
 
     def read(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, size: int

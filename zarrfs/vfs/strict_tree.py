@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from zarrfs.errors import InvalidArgumentError, NotFoundError, PathNotFoundError
+from zarrfs.errors import InvalidArgumentError, NotFoundError, PathNotFoundError, StaleError
 from zarrfs.storage.tree import (
     Attr,
     AttrChange,
@@ -51,6 +51,8 @@ class StrictTree(WarningTree):
         self._lock = threading.Lock()
         self._stages: dict[NodeId, Stage] = {}
         """Guarded by: `_lock`; single reads need no lock."""
+        self._stillborn: set[NodeId] = set()
+        """Files whose first content was refused, until the kernel forgets them."""
 
     # What is shown
 
@@ -67,7 +69,14 @@ class StrictTree(WarningTree):
     def attr(self, nodeid: NodeId) -> Attr:
         attr = self.inner.attr(nodeid)
         stage = self._stages.get(nodeid)
+        if nodeid in self._stillborn or (stage and stage.refused and stage.born_at):
+            # Makes the kernel look the name up again, should it still know it.
+            raise StaleError(f"node {nodeid}", "its first content was refused")
         return attr if stage is None else stage.apply(attr)
+
+    def forget(self, nodeid: NodeId, count: int) -> None:
+        self._stillborn.discard(nodeid)
+        self.inner.forget(nodeid, count)
 
     def list_dir(self, nodeid: NodeId) -> Sequence[DirEntry]:
         names = self.inner.list_dir(nodeid)
@@ -165,19 +174,26 @@ class StrictTree(WarningTree):
         finally:
             with self._lock:
                 if not stage.writers:
-                    self._stages.pop(stage.nodeid, None)
                     self._end(stage)
+                    del self._stages[stage.nodeid]
 
     def _end(self, stage: Stage) -> None:
-        refused_birth = stage.born_at if stage.refused else None
+        """Nobody writes any more. Lock held."""
+        if stage.refused and stage.born_at is not None:
+            self._stillborn.add(stage.nodeid)
+            self._unlink_if_there(stage.nodeid, *stage.born_at)
+            self.nodes.clear()
         stage.discard()
         stage.file.close()
-        if refused_birth is not None:
-            try:
-                self.inner.unlink(*refused_birth)
-            except (NotFoundError, FileNotFoundError):
-                pass  # its writer removed it
-            self.nodes.clear()
+
+    def _unlink_if_there(self, nodeid: NodeId, parent: NodeId, name: bytes) -> None:
+        try:
+            entry = self.inner.lookup(parent, name)
+        except (NotFoundError, FileNotFoundError):
+            return  # its writer removed it
+        if entry.nodeid == nodeid:
+            self.inner.unlink(parent, name)
+        self.inner.forget(entry.nodeid, 1)
 
     def _judge(self, key: str, nodeid: NodeId) -> None:
         """Raises: InvalidArgumentError when a file cannot have a name."""

@@ -438,13 +438,15 @@ class DirectoryTree:
         """A key was set or deleted by Storage: tell the kernel if it knows the place."""
         if not self._listeners:
             return
-        nodeid = ROOT
-        for name in os.fsencode(key).split(b"/"):
-            node = self.nodes.at(nodeid, name)
-            self._tell(Change(nodeid, name, None if node is None else node.nodeid))
-            if node is None:
+        parent, names = ROOT, os.fsencode(key).split(b"/")
+        for name in names[:-1]:
+            node = self.nodes.at(parent, name)
+            if node is None:  # perhaps known to be absent, and everything below with it
+                self._tell(Change(parent, name, None))
                 return
-            nodeid = node.nodeid
+            parent = node.nodeid
+        node = self.nodes.at(parent, names[-1])
+        self._tell(Change(parent, names[-1], None if node is None else node.nodeid))
 
     def _tell(self, change: Change) -> None:
         for listener in self._listeners:
