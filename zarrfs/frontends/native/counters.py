@@ -40,7 +40,7 @@ class ThreadCounters:
 
     __slots__ = (
         "bytes_read", "bytes_written", "errors", "in_flight", "last_error", "latencies",
-        "operations", "took_ns",
+        "operations", "was_long",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,8 +50,8 @@ class ThreadCounters:
         self.bytes_read = 0
         self.bytes_written = 0
         self.in_flight = IDLE
-        self.took_ns = 0
-        """How long the last request took."""
+        self.was_long = False
+        """Whether the last request is a reason to bring in another thread."""
         self.last_error: LastError | None = None
 
 

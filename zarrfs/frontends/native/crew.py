@@ -6,7 +6,7 @@ thread that waits (for a disk, a decoder, a remote store) must not keep the
 others' clients waiting. So one thread reads, and others join it only while
 there is something to wait for:
 
-- a request that took long brings in another thread;
+- a request that took long, or moved much, brings in another thread;
 - a *watch* looks every few milliseconds whether all who are reading are stuck
   in the requests they were in before, and brings in another;
 - a thread that had nothing but short requests for a while, and is not alone,
@@ -24,8 +24,11 @@ import time
 
 from zarrfs.frontends.native.counters import Counters, InFlight
 
-LONG_NS = 500_000
-"""Longer requests wait for something; computing takes a few microseconds."""
+LONG_NS = 2_000_000
+"""Longer requests wait for something; computing takes a few microseconds, and
+getting a turn among other threads or processes may take hundreds."""
+LARGE_BYTES = 256 << 10
+"""Copying and checking so much runs beside other threads: it counts as waiting."""
 SHORT_RUN = 64
 """So many short requests one after the other say that nothing is waited for."""
 _TICK_S = 0.01

@@ -210,7 +210,9 @@ def _fusermount() -> str:
         if path:
             return path
     raise UnsupportedError(
-        "fusermount3", "not installed, and only CAP_SYS_ADMIN mounts without it", remedy="install fuse3"
+        "fusermount3",
+        "not installed, and only CAP_SYS_ADMIN mounts without it",
+        remedy="install fuse3",
     )
 
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from zarrfs.errors import MalformedMessageError, UnsupportedError
 from zarrfs.frontends.native.callers import is_being_killed
 from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCounters
-from zarrfs.frontends.native.crew import LONG_NS, SHORT_RUN, Crew
+from zarrfs.frontends.native.crew import LARGE_BYTES, LONG_NS, SHORT_RUN, Crew
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
@@ -209,7 +209,7 @@ class Session:
             if not self._serve_one(buffer, counters):
                 crew.end()
                 return
-            if counters.took_ns > LONG_NS:
+            if counters.was_long:
                 short_run = 0
                 crew.bring_in()
             elif crew.is_alone:
@@ -246,6 +246,7 @@ class Session:
         if self._crew.watch_sleeps:
             self._crew.wake()
         route = None
+        is_long = False
         try:
             if opcode < OPCODE_LIMIT:
                 route = self._routes[opcode]
@@ -262,14 +263,17 @@ class Session:
                 # Counted before the client can know that it was answered.
                 if opcode == _READ:
                     counters.bytes_read += len(body)
+                    is_long = len(body) > LARGE_BYTES
                 elif opcode == _WRITE:
                     counters.bytes_written += len(arguments[2])
+                    is_long = len(arguments[2]) > LARGE_BYTES
                 self._reply(unique, body)
         except Exception as error:
             self._reply_error(opcode, unique, error, counters)
         finally:
             counters.in_flight = IDLE
-            counters.took_ns = took_ns = _now_ns() - began_ns
+            took_ns = _now_ns() - began_ns
+            counters.was_long = is_long or took_ns > LONG_NS
             if opcode < OPCODE_LIMIT:
                 counters.latencies[opcode][took_ns.bit_length()] += 1
 
