@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
 from zarrfs.errors import KeyNotFoundError, ReadOnlyError, UnsupportedError, ZarrfsError
 from zarrfs.storage.backend import Buffer, Key, KeyStat, Listed
@@ -25,6 +25,9 @@ from zarrfs.storage.zip.tree import ArchiveTree
 
 if TYPE_CHECKING:
     from zarrfs.storage.zip.writable import WritableZip
+
+
+_REMEMBERED_FOLDERS: Final = 4096
 
 
 class ZipBackend:
@@ -43,6 +46,8 @@ class ZipBackend:
         self._archive = archive
         self._tree = ArchiveTree(archive, uid=uid, gid=gid, subpath=subpath)
         self._prefix = os.fsencode(subpath.strip("/"))
+        self._folders: dict[str, int] = {}
+        """Numbers of prefixes' folders, as `_folder` finds them. Single operations need no lock."""
         self.location = archive.path + (f":{subpath.strip('/')}" if self._prefix else "")
 
     @classmethod
@@ -202,7 +207,13 @@ class ZipBackend:
 
     def _row(self, key: Key) -> int:
         index = self._archive.index
-        row = index.resolve(self._path(key))
+        prefix, _, name = key.rpartition("/")
+        folder = self._folders.get(prefix)
+        if folder is None:
+            folder = self._folder(Key(prefix))
+            if len(self._folders) < _REMEMBERED_FOLDERS:
+                self._folders[prefix] = folder
+        row = -1 if folder == NOT_A_FOLDER else index.find(folder - 1, os.fsencode(name))
         if row < 0 or index.views["folder"][row] != NOT_A_FOLDER:
             raise KeyNotFoundError(key)
         return row
