@@ -224,6 +224,17 @@ class StatelessReads(Protocol):
 
 
 @runtime_checkable
+class ExpectsReads(Protocol):
+    """A tree that can do a part of a read before it is asked to."""
+
+    def expect_read(self, nodeid: NodeId) -> None:
+        """The whole node will probably be read next: locate it, check it.
+
+        What is wrong with it is told by the read. Raises: nothing.
+        """
+
+
+@runtime_checkable
 class CreatesOpen(Protocol):
     """A tree that makes and opens a file in one step.
 

@@ -34,6 +34,7 @@ from zarrfs.storage.tree import (
     ChangeListener,
     CreatesOpen,
     Entry,
+    ExpectsReads,
     FileTree,
     FolderColumns,
     IgnoresFlush,
@@ -93,6 +94,7 @@ class Vfs:
         # isinstance of a protocol takes microseconds, so once for all.
         self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
         self._references = tree if isinstance(tree, ListsEntries) else None
+        self._expect_read = tree.expect_read if isinstance(tree, ExpectsReads) else None
         self._columns = tree if tree.static and isinstance(tree, ListsColumns) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
         self._strict = not self._read_only and options.validate is Validate.STRICT
@@ -324,6 +326,14 @@ class Vfs:
         if self._read_node is None:
             raise StaleError(f"node {nodeid}", "read without an open file")
         return self._read_node(nodeid, offset, size)
+
+    @property
+    def can_expect_reads(self) -> bool:
+        return self._expect_read is not None
+
+    def expect_read(self, nodeid: NodeId) -> None:
+        if self._expect_read is not None:
+            self._expect_read(nodeid)
 
     def write(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, data: Buffer

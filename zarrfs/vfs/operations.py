@@ -208,3 +208,14 @@ class ListsFolderColumns(Protocol):
         The first of them continues at `offset + 1`, and no references need be
         counted. None: ask `readdir`; so it is where `.` and `..` come first.
         """
+
+
+@runtime_checkable
+class ExpectsReads(Protocol):
+    """A file system that can begin a read that was not asked for yet."""
+
+    def expect_read(self, nodeid: NodeId) -> None:
+        """The whole node will probably be read next. Raises: nothing."""
+
+    @property
+    def can_expect_reads(self) -> bool: ...

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from zarrfs.errors import NotFoundError
+from zarrfs.frontends.native.expectation import Expectation
 from zarrfs.frontends.native.folder_replies import FolderReplies
 from zarrfs.frontends.native.passthrough import BackingFiles
 from zarrfs.frontends.native.request_log import ONCE, Once, RequestLog
@@ -65,17 +66,19 @@ class Handlers:
         policy: CachePolicy,
         replies: Replies,
         backing: BackingFiles | None,
+        expectation: Expectation | None,
     ) -> None:
         self._filesystem = filesystem
         self._policy = policy
         self._replies = replies
         self._backing = backing
+        self._lookup = filesystem.lookup if expectation is None else expectation.lookup
 
     # Names and attributes
 
     def lookup(self, caller: Caller, parent: NodeId, name: bytes) -> bytes:
         try:
-            entry = self._filesystem.lookup(caller, parent, name)
+            entry = self._lookup(caller, parent, name)
         except (NotFoundError, FileNotFoundError):
             if self._replies.negative_entry is None:
                 raise
@@ -220,13 +223,15 @@ def routes(
     policy: CachePolicy,
     backing: BackingFiles | None,
     request_log: RequestLog | None = None,
+    expectation: Expectation | None = None,
 ) -> list[Route | None]:
     """Return the table, indexed by opcode; None is answered ENOSYS.
 
-    With a log, what must not be done twice is noted there.
+    With a log, what must not be done twice is noted there; an expectation
+    watches LOOKUP and READ.
     """
     replies = Replies(policy.entry_timeout_s, policy.attr_timeout_s, policy.negative_timeout_s)
-    own = Handlers(filesystem, policy, replies, backing)
+    own = Handlers(filesystem, policy, replies, backing, expectation)
     folders = FolderReplies(filesystem, replies)
     # INIT and INTERRUPT concern the session itself, which answers them.
     handlers: dict[Opcode, Callable[..., Any]] = {
@@ -246,7 +251,7 @@ def routes(
         Opcode.LINK: own.link,
         Opcode.OPEN: own.open,
         Opcode.CREATE: own.create,
-        Opcode.READ: filesystem.read,
+        Opcode.READ: filesystem.read if expectation is None else expectation.read,
         Opcode.WRITE: own.write,
         Opcode.COPY_FILE_RANGE: filesystem.copy_file_range,
         Opcode.FALLOCATE: filesystem.fallocate,

@@ -27,6 +27,7 @@ from zarrfs.errors import MalformedMessageError, UnsupportedError
 from zarrfs.frontends.native.callers import is_being_killed
 from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCounters
 from zarrfs.frontends.native.crew import LARGE_BYTES, LONG_NS, SHORT_RUN, Crew
+from zarrfs.frontends.native.expectation import Expectation, expectation_of
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
@@ -96,6 +97,7 @@ class Session:
         self._refusal: UnsupportedError | None = None
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
+        self._expectation: Expectation | None = None
         self._size = max(options.threads, 1)
         self._crew = Crew(self._size, self.counters)
         self._routes: Sequence[Route | None] = [None] * OPCODE_LIMIT
@@ -181,7 +183,11 @@ class Session:
         if negotiated.has(InitFlags.PASSTHROUGH):
             self._backing = BackingFiles(self.fd, self._ledger_fd)
         policy = self._filesystem.policy
-        self._routes = routes(self._filesystem, policy, self._backing, self._request_log)
+        if policy.stateless_open:
+            self._expectation = expectation_of(self._filesystem)
+        self._routes = routes(
+            self._filesystem, policy, self._backing, self._request_log, self._expectation
+        )
         self._notifier.start(can_expire=negotiated.has(InitFlags.HAS_EXPIRE_ONLY))
 
     def _ask_again(self) -> None:
@@ -202,9 +208,12 @@ class Session:
         crew = self._crew
         buffer = bytearray(_BUFFER_SIZE_BYTES)
         spinner = Spinner(self.fd)
+        expectation = self._expectation
         short_run = 0
         while True:
             if crew.is_alone:
+                if expectation is not None and expectation.is_due:
+                    expectation.act()
                 spinner.look()
             if not self._serve_one(buffer, counters):
                 crew.end()

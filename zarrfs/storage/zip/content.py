@@ -29,6 +29,7 @@ from zarrfs.storage.zip.streams import CompressedEntry, EntryStream
 
 DEFAULT_CACHE_BYTES: Final = 128 << 20
 _OPEN_STREAMS: Final = 8
+_EXPECTED_BYTES: Final = 1 << 18
 _GOOD: Final = 1
 _BAD: Final = 2
 _WRONG_CRC: Final = "its content does not match its checksum"
@@ -76,6 +77,17 @@ class Content:
             data = self._cache.get(row, lambda: self._decode(row))
             return memoryview(data)[offset:stop]
         return self._stream(row).read(offset, stop - offset)
+
+    def expect_read(self, row: int) -> None:
+        """Check a small stored entry now, so that its read need not."""
+        usize = self._usize[row]
+        if self._checked[row] or usize > _EXPECTED_BYTES or self._fault[row]:
+            return
+        if usize and self._method[row] == Method.STORED:
+            try:
+                self._read_stored(row, 0, usize, usize)
+            except (ZarrfsError, OSError):
+                pass  # the read meets it again
 
     def _must_be_whole(self, method: int, usize: int) -> bool:
         """Without a library that can do zstd in pieces, use all of the cache."""

@@ -175,6 +175,10 @@ class ArchiveTree:
     def read_node(self, nodeid: NodeId, offset: int, size: int) -> Buffer:
         return self._read(self.row(nodeid), offset, size)
 
+    def expect_read(self, nodeid: NodeId) -> None:
+        if 0 < nodeid <= self._index.node_count:
+            self.archive.content.expect_read(nodeid - 1)
+
     def key_of(self, nodeid: NodeId) -> str:
         return os.fsdecode(self._index.path(self.row(nodeid))[self._prefix_length :])
 
