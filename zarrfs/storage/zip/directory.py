@@ -172,6 +172,7 @@ class _Reader:
         if declared not in possible:
             reason = f"{declared} entries declared, {found} found"
             self._problems.add(Problem(b"", reason))
+        self._folders.finish()
         text = self._text[: self._text_size + SLACK]
         text[self._text_size :] = 0
         columns = {name: column[:found] for name, column in self._columns.items()}

@@ -8,6 +8,7 @@ is read.
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ ROOT_FOLDER: Final = 0
 NO_ROW: Final = -1
 _FOLDERS_PER_ENTRY: Final = 16
 _FOLDERS_FREE: Final = 10_000
+_REMEMBERED: Final = 10_000
 
 
 class FolderTable:
@@ -30,15 +32,17 @@ class FolderTable:
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
-        self._by_path: dict[bytes, int] = {b"": ROOT_FOLDER}
-        self._by_name: dict[tuple[int, bytes], int] = {}
-        self.parent = [ROOT_FOLDER]
-        self.path_start = [0]
+        self._by_name: dict[bytes, int] = {}
+        """By the parent's number (four bytes) and the name."""
+        self._by_path: dict[bytes, int] = {}
+        """Some that were resolved lately."""
+        self.parent = array("I", [ROOT_FOLDER])
+        self.path_start = array("I", [0])
         """Where the folder's path begins in the text of all names."""
-        self.path_length = [0]
-        self.first_row = [NO_ROW]
+        self.path_length = array("I", [0])
+        self.first_row = array("q", [NO_ROW])
         """The entry that implied the folder first."""
-        self.own_row = [NO_ROW]
+        self.own_row = array("q", [NO_ROW])
         """The last entry for the folder itself, or NO_ROW."""
         self.replaced = 0
         """Entries for folders that a later one replaces."""
@@ -48,26 +52,33 @@ class FolderTable:
 
     def resolve(self, path: bytes, path_start: int, row: int) -> int:
         """Return the number of a folder, adding it and those above it."""
-        known = self._by_path.get(path)
+        known = self._by_path.get(path) if path else ROOT_FOLDER
         if known is not None:
             return known
         folder = ROOT_FOLDER
         length = 0
         for name in path.split(b"/"):
             length += len(name)
-            child = self._by_name.get((folder, name))
+            key = folder.to_bytes(4, "little") + name
+            child = self._by_name.get(key)
             if child is None:
-                child = self._add(folder, name, path_start, length, row)
+                child = self._by_name[key] = self._add(folder, path_start, length, row)
             folder = child
             length += 1
+        if len(self._by_path) > _REMEMBERED:
+            self._by_path.clear()
         self._by_path[path] = folder
         return folder
 
-    def _add(self, parent: int, name: bytes, path_start: int, length: int, row: int) -> int:
+    def finish(self) -> None:
+        """Nothing is resolved any more: give back what only that needed."""
+        self._by_name.clear()
+        self._by_path.clear()
+
+    def _add(self, parent: int, path_start: int, length: int, row: int) -> int:
         number = len(self.parent)
         if number > _FOLDERS_FREE + _FOLDERS_PER_ENTRY * (row + 1):
             raise CorruptError(self._subject, "more folders than a real archive could have")
-        self._by_name[parent, name] = number
         self.parent.append(parent)
         self.path_start.append(path_start)
         self.path_length.append(length)

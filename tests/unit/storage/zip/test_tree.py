@@ -286,6 +286,20 @@ def test_as_the_base_of_an_inode_tree(backend: ZipBackend, archive: Path) -> Non
     backend.close()
 
 
+def test_a_folder_for_each_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As arrays chunked along their first dimension have them."""
+    monkeypatch.setattr("zarrfs.storage.zip.folders._REMEMBERED", 10)
+    entries = [RawEntry(b"c/%d/0/0" % number, b"%d" % number) for number in range(100)]
+    for place in range(90, 0, -9):
+        entries.insert(place, RawEntry(b"at-root-%d" % place))
+    backend = ZipBackend.open(str(RawZip(entries).write(tmp_path / "b.zip")), read_only=True)
+    assert len(list(backend.list_dir(Key("")))) == 11
+    assert len(list(backend.list_dir(Key("c")))) == 100
+    for entry in entries:
+        assert backend.get(Key(entry.name.decode())) == entry.data
+    backend.close()
+
+
 def test_an_empty_archive(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     zipfile.ZipFile(path, "w").close()
