@@ -158,10 +158,9 @@ class TreeKeys:
         return folder
 
     def _make(self, parent: NodeId, name: bytes, mode: int, changes: list[Change]) -> Node:
-        entry = self._tree.make(parent, name, mode, self._owner)
-        self._tree.forget(entry.nodeid, 1)
-        changes.append(Change(parent, name, entry.nodeid))
-        return self._state.node(entry.nodeid)
+        node = self._tree.make_node(parent, name, mode, self._owner)
+        changes.append(Change(parent, name, node.nodeid))
+        return node
 
     def delete(self, key: Key) -> None:
         """Remove a value, and the prefixes that it leaves empty."""

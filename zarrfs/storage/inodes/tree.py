@@ -195,9 +195,9 @@ class InodeTree:
         self, parent: NodeId, name: bytes, mode: int, owner: Owner, flags: int
     ) -> tuple[Entry, OpenFile]:
         with self._lock:
-            entry = self.make(parent, name, stat.S_IFREG | mode & _PERMISSIONS, owner)
-            node = self._state.nodes[entry.nodeid]
-            return entry, InodeFile(self.ledger, self.contents, node, flags)
+            node = self.make_node(parent, name, stat.S_IFREG | mode & _PERMISSIONS, owner)
+            node.references += 1
+            return node.entry(), InodeFile(self.ledger, self.contents, node, flags)
 
     def _is_untouched_file(self, nodeid: NodeId) -> bool:
         """Reading a file must not copy it up: memory would grow with what is read."""
@@ -280,14 +280,28 @@ class InodeTree:
         target: bytes = b"",
     ) -> Entry:
         with self._lock:
-            self._require_free(parent, name)
-            nodeid = self._state.next_nodeid
-            self.ledger.commit(
-                Make(parent, nodeid, mode, owner.uid, owner.gid, rdev, _now(), name, target)
-            )
-            node = self._state.nodes[nodeid]
+            node = self.make_node(parent, name, mode, owner, rdev=rdev, target=target)
+            self.ledger.publish(node)  # mknod(2) makes an empty file that is complete
             node.references += 1
             return node.entry()
+
+    def make_node(
+        self,
+        parent: NodeId,
+        name: bytes,
+        mode: int,
+        owner: Owner,
+        *,
+        rdev: int = 0,
+        target: bytes = b"",
+    ) -> Node:
+        """Make a node that nobody refers to; a file is not published. The lock is held."""
+        self._require_free(parent, name)
+        nodeid = self._state.next_nodeid
+        self.ledger.commit(
+            Make(parent, nodeid, mode, owner.uid, owner.gid, rdev, _now(), name, target)
+        )
+        return self._state.nodes[nodeid]
 
     def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
         with self._lock:

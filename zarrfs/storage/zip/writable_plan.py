@@ -163,7 +163,7 @@ class _Planner:
         pending = [(nodeid, path)]
         while pending:
             nodeid, path = pending.pop()
-            if self._is_of_base(nodeid):
+            if self._is_of_base(nodeid) and not self._node_stays(nodeid):
                 self._drop(nodeid)
             mode = self._state.entry(nodeid).attr.mode
             if not stat.S_ISDIR(mode):

@@ -333,6 +333,14 @@ class TestWhatAnArchiveKeeps:
         opened.commit()
         assert contents(path) == {"one": b"SHARED", "two": b"SHARED", "other": b""}
 
+    def test_a_further_name_of_an_old_entry(self, path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("old", b"1")
+        opened = reopened(path)
+        opened.file_tree().link(nodeid(opened.file_tree(), "old"), ROOT, b"new")
+        opened.close()
+        assert contents(path) == {"old": b"1", "new": b"1"}
+
     def test_temporary_names_of_writers_are_left_out(self, opened: WritableZip, path: Path) -> None:
         for name in ("0.0.__lock", "zarr.0123456789abcdef0123456789abcdef.partial"):
             opened.set(Key(f"a/{name}"), b"unfinished")
