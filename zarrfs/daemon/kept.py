@@ -56,10 +56,14 @@ class Kept:
         return self.descriptors.get(FUSE)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Keep plain values in a memfd, whole: a reader sees the old or the new."""
-        descriptor = os.memfd_create(f"zarrfs-{self.mount}", os.MFD_CLOEXEC)
-        os.write(descriptor, json.dumps(record).encode())
-        self.put(RECORD, descriptor)
+        """Keep plain values in a memfd: a line of JSON each time, the last one counts.
+
+        It is never replaced, because at no moment may there be none.
+        """
+        if RECORD not in self.descriptors:
+            self.put(RECORD, os.memfd_create(f"zarrfs-{self.mount}", os.MFD_CLOEXEC))
+        descriptor = self.descriptors[RECORD]
+        os.pwrite(descriptor, json.dumps(record).encode() + b"\n", os.fstat(descriptor).st_size)
 
     def read_record(self) -> dict[str, Any]:
         """Return what `write_record` kept; empty where there is nothing readable."""
@@ -67,7 +71,8 @@ class Kept:
         if descriptor is None:
             return {}
         try:
-            record = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+            lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            record = json.loads(lines.rpartition(b"\n")[0].rpartition(b"\n")[2])
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

@@ -58,9 +58,14 @@ class MountSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MountSpec:
+        """Raises: KeyError and TypeError for what is none.
+
+        Another version may have written it: what is not known is passed over.
+        """
+        known = {name: values[name] for name in cls.__slots__ if name in values}
         views = tuple((name, tuple(chain)) for name, chain in values.get("views", ()))
         options = options_from_json(values["options"])
-        return cls(**{**values, "options": options, "views": views})
+        return cls(**{**known, "options": options, "views": views})
 
 
 class Mount(Protocol):
@@ -224,7 +229,7 @@ def adopt_filesystem(
 
     settled = None
     if negotiated is not None:
-        settled = Negotiated(**{**negotiated, "fallbacks": tuple(negotiated["fallbacks"])})
+        settled = Negotiated.from_json(negotiated)
     chosen = native_options("", options, read_only=vfs.read_only)
     return adopt_native(
         vfs,

@@ -82,7 +82,7 @@ class Service:
         """Take over the mounts that live already, and start the others."""
         for spec in self._plan.mounts:
             kept = stored.pop(spec.name, None)
-            if kept is not None and kept.read_record().get("spec") == spec.to_json():
+            if kept is not None and _spec_of(kept) == spec:
                 _log.info("%s: taken over from the last run", spec.name)
                 self.supervisor.add(spec, kept)
             else:
@@ -115,7 +115,8 @@ class Service:
         """READY=1, once every mount answers or has been tried."""
         mounts = self.supervisor.mounts.values()
         serving = sum(mount.state in (State.SERVING, State.IDLE) for mount in mounts)
-        if not self._ready and not any(mount.state is State.OPENING for mount in mounts):
+        starting = (State.OPENING, State.REPLACING)
+        if not self._ready and not any(mount.state in starting for mount in mounts):
             self._ready = True
             self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
             _log.info("ready: %d of %d mounts serving", serving, len(mounts))
@@ -164,13 +165,20 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
+def _spec_of(kept: Kept) -> MountSpec | None:
+    """Return what an earlier run mounted there."""
+    try:
+        return MountSpec.from_json(kept.read_record()["spec"])
+    except (KeyError, TypeError):
+        return None
+
+
 def take_down(kept: Kept) -> None:
     """Unmount what nobody wants any more."""
-    record = kept.read_record()
-    target = (record.get("spec") or {}).get("target")
-    if target and kept.fuse is not None:
+    spec = _spec_of(kept)
+    if spec is not None and kept.fuse is not None:
         with contextlib.suppress(ZarrfsError, OSError):
-            NativeMounter().unmount(target, lazy=True)
+            NativeMounter().unmount(spec.target, lazy=True)
     kept.clear()
 
 

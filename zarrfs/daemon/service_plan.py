@@ -123,7 +123,7 @@ def _spec_of(mount: Mount) -> MountSpec:
         source=mount.source,
         target=mount.target,
         kind=mount.type,
-        create=mount.create and not os.path.lexists(mount.source),
+        create=mount.create,
         options=options,
         name=mount.name,
         required=mount.required,

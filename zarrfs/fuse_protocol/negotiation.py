@@ -8,8 +8,9 @@ with what happens instead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from zarrfs.errors import MalformedMessageError, UnsupportedError
 from zarrfs.fuse_protocol import structs
@@ -80,6 +81,12 @@ class Negotiated:
 
     def has(self, flag: InitFlags) -> bool:
         return bool(self.flags & flag)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Negotiated:
+        """Make it again of `dataclasses.asdict`, perhaps another version's."""
+        known = {name: values[name] for name in cls.__slots__ if name in values}
+        return cls(**{**known, "fallbacks": tuple(values.get("fallbacks", ()))})
 
 
 def parse_init(message: Message, end: int) -> InitRequest:
