@@ -255,7 +255,10 @@ class ReadingKeyTree:
         entries = self.list_dir(nodeid)
         for position in range(start, len(entries)):
             name = entries[position].name
-            entry = self.lookup(nodeid, name)
+            try:
+                entry = self.lookup(nodeid, name)
+            except PathNotFoundError:  # it vanished meanwhile
+                continue
             yield name, entry
             self.forget(entry.nodeid, 1)
 
