@@ -18,7 +18,7 @@ from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
 from zarrfs.views.chunk_cache import ChunkCache
 from zarrfs.views.freshness import ContentTime
 from zarrfs.views.nodes import SourceNode, SourceNodes
-from zarrfs.views.view import ROOT_PREFIX, Hidden, View
+from zarrfs.views.view import ROOT_PREFIX, Hidden, View, is_empty
 from zarrfs.zarr_format.keys import join_key, split_key
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class NodeFilesView(View):
                 path = join_key(prefix, name)
                 node = self.nodes.node(path)
                 yield from self._list_files(path, name)
-                if node is None or not node.is_array:
+                if (node is None or not node.is_array) and not is_empty(self, path):
                     yield Listed(name, True)
 
     def _list_files(self, path: str, stem: str) -> Iterator[Listed]:

@@ -17,7 +17,7 @@ from zarrfs.errors import InvalidMetadataError, KeyNotFoundError, ZarrfsError
 from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
 from zarrfs.views.faces import Documents, Face
 from zarrfs.views.nodes import SourceNode, SourceNodes
-from zarrfs.views.view import ROOT_PREFIX, Hidden, View
+from zarrfs.views.view import ROOT_PREFIX, Hidden, View, is_empty
 from zarrfs.zarr_format.documents import Document, encode_document
 from zarrfs.zarr_format.keys import DOCUMENT_NAMES, join_key, split_key
 
@@ -113,7 +113,9 @@ class NodeView(View):
 
     def _is_hidden(self, path: str) -> bool:
         node = self.nodes.node(path)
-        return node is not None and node.is_array and self._shown(node).face is None
+        if node is None:
+            return is_empty(self, path)  # perhaps all arrays in it are hidden
+        return node.is_array and self._shown(node).face is None
 
     def _face_above(self, key: Key) -> tuple[Face | None, str]:
         """Return the face of the array that a key lies in, and the key relative to it.

@@ -90,3 +90,8 @@ class View(ABC):
     def hidden(self, prefix: Key = ROOT_PREFIX) -> Iterator[Hidden]:
         if isinstance(self.source, HidesNodes):
             yield from self.source.hidden(prefix)
+
+
+def is_empty(view: View, prefix: str) -> bool:
+    """Whether a view shows nothing below a prefix of its source: then it has no such prefix."""
+    return next(view.list_dir(Key(prefix)), None) is None
