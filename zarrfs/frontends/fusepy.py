@@ -13,10 +13,11 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from zarrfs.errors import BusyError, DeniedError, UnavailableError, UnsupportedError
 from zarrfs.frontends.fusepy_callbacks import ENCODING
@@ -60,10 +61,14 @@ class FusepyMount:
 
         Raises: UnavailableError.
         """
-        threading.Thread(target=self._run, name=f"libfuse {self.target}", daemon=True).start()
-        while not self._operations.initialised.wait(0.05):
-            if self._ended.is_set():
-                raise self._failure or UnavailableError(self.target, "libfuse ended at once")
+        thread = threading.Thread(target=self._run, name=f"libfuse {self.target}", daemon=True)
+        with _StderrHeld() as held:
+            thread.start()
+            while not self._operations.initialised.wait(0.05) and not self._ended.is_set():
+                pass
+        if not self._operations.initialised.is_set():
+            reason = held.last_line() or str(self._failure or "libfuse ended at once")
+            raise UnavailableError(self.target, reason, remedy="zarrfs doctor") from self._failure
 
     def serve(self) -> None:
         """Serve in this thread and libfuse's own; return when the mount is gone.
@@ -84,9 +89,7 @@ class FusepyMount:
                 **self._libfuse_options(),
             )
         except Exception as exc:
-            self._failure = UnavailableError(
-                self.target, f"libfuse could not mount (status {exc})", remedy="zarrfs doctor"
-            )
+            self._failure = UnavailableError(self.target, f"libfuse could not mount (status {exc})")
         finally:
             try:
                 self._operations.close()
@@ -150,6 +153,33 @@ class FusepyMount:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the mount is gone and all is written; False when time ran out."""
         return self._ended.wait(timeout_s)
+
+
+class _StderrHeld:
+    """Holds back what is written to stderr: libfuse says there why it cannot mount.
+
+    All of it is written in the end, so that nothing of others is lost.
+    """
+
+    def __enter__(self) -> Self:
+        sys.stderr.flush()
+        self._file = tempfile.TemporaryFile()
+        self._stderr = os.dup(2)
+        os.dup2(self._file.fileno(), 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stderr.flush()
+        os.dup2(self._stderr, 2)
+        os.close(self._stderr)
+        with self._file as file:
+            file.seek(0)
+            self._text = file.read()
+        os.write(2, self._text)
+
+    def last_line(self) -> str:
+        lines = self._text.decode(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("fusermount3: ").removeprefix("fuse: ") if lines else ""
 
 
 def mount_fusepy(
