@@ -14,6 +14,7 @@ import errno
 import mmap
 import os
 import stat
+from contextlib import suppress
 from typing import Final
 
 from zarrfs.errors import (
@@ -99,12 +100,10 @@ class ArchiveFile:
         if self._closed:
             return
         self._closed = True
-        self.view.release()
-        if isinstance(self._map, mmap.mmap):
-            try:
+        with suppress(BufferError):
+            self.view.release()
+            if isinstance(self._map, mmap.mmap):
                 self._map.close()
-            except BufferError:
-                pass
         os.close(self.fd)
 
 

@@ -76,7 +76,8 @@ class IndexCache:
         """Return the index of an archive, if a right one is saved."""
         path = self._path(file)
         try:
-            if not self._is_ours():
+            # Before the directory is read for its checksum.
+            if not self._is_ours() or not os.path.exists(path):
                 return None
             saved = _read(path, _identity(file, end))
             if saved is not None:
