@@ -42,7 +42,7 @@ trap 'clean_up; exit 130' INT TERM
 
 # Written to a file and followed, not piped: a left daemon that holds a pipe would hold us too.
 : >"$log"
-timeout --kill-after=20 "$limit_s" .venv/bin/python -m pytest --basetemp "$TMPDIR/pytest" "$@" \
+timeout --signal=INT --kill-after=30 "$limit_s" .venv/bin/python -m pytest --basetemp "$TMPDIR/pytest" "$@" \
     </dev/null >"$log" 2>&1 &
 runner=$!
 tail -n +1 -f --pid="$runner" "$log"
