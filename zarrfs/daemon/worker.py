@@ -48,6 +48,7 @@ from zarrfs.daemon.mounting import (
     open_filesystem,
     picks_native,
 )
+from zarrfs.daemon.predecessor import end_predecessor
 from zarrfs.errors import ZarrfsError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
     keeper = Keeper(kept, channel)
+    end_predecessor(keeper.memory("alive"), log)
     try:
         opened = open_filesystem(spec, keeper)
     except (ZarrfsError, OSError) as error:
