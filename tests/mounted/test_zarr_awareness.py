@@ -8,6 +8,7 @@ import mmap
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,40 @@ def test_attributes_follow_the_document(store: Path) -> None:
         assert deadline
         subprocess.run(["sleep", "0.1"], check=True)
     shutil.rmtree(store / "b")
+
+
+WRITER = """
+import os, sys
+key, fill, rounds = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
+for n in range(rounds):
+    name = f"{key}.{fill.decode()}.partial"
+    with open(name, "wb") as file:
+        file.write(fill * 50_000)
+    os.rename(name, key)
+"""
+
+
+@pytest.mark.parametrize("backend", ["memory", "directory"])
+def test_two_writers_of_one_chunk_leave_one_of_its_values(backend: str, tmp_path: Path) -> None:
+    # libfuse forgets the path of a file whose name was just taken: native only.
+    with mounted_store(backend, "native", tmp_path) as root:
+        race_for_one_name(root)
+
+
+def race_for_one_name(root: Path) -> None:
+    chunk = root / "w"
+    chunk.write_bytes(b"0" * 50_000)
+    command = [sys.executable, "-c", WRITER, str(chunk)]
+    writers = [subprocess.Popen([*command, fill, "40"]) for fill in ("a", "b")]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        content = chunk.read_bytes()
+        assert len(content) == 50_000
+        assert content == content[:1] * 50_000
+        seen.add(content[:1])
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert chunk.read_bytes()[:1] in (b"a", b"b")
+    assert os.listdir(root) == ["w"]
 
 
 @pytest.mark.skipif(shutil.which("getfattr") is None, reason="optional: no getfattr here")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zarrfs.errors import StaleError
 from zarrfs.storage.backend import Key, KeyStat
@@ -33,12 +33,14 @@ class KeyNode:
     known_until_s: float = 0.0
     """On the monotonic clock; `known` is not trusted after it."""
     staged: Spool | None = None
-    """Content newer than the backend's, or kept after unlink. Guarded by: the tree's lock."""
+    """Content newer than the backend's, or kept after unlink. Guarded by: `lock`."""
     staged_mtime_ns: int = 0
     dirty: bool = False
-    """Whether `staged` must still be set. Guarded by: the tree's lock."""
+    """Whether `staged` must still be set. Guarded by: `lock`."""
     open_files: int = 0
     """Guarded by: the tree's lock."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held while the value is set, so that others wait for it; after the tree's lock."""
 
 
 def number_of(key: str) -> int:

@@ -17,7 +17,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
 
 from zarrfs.errors import (
@@ -86,15 +86,15 @@ class KeyTree(ReadingKeyTree):
         return True
 
     def _stage(self, node: KeyNode, spool: Spool) -> None:
-        """Let a node have new content. Lock held."""
-        if node.staged is not None:
-            node.staged.close()
-        node.staged, node.dirty, node.staged_mtime_ns = spool, True, time.time_ns()
+        """Let a node have new content. Tree's lock held."""
+        with node.lock:
+            self._discard(node)
+            node.staged, node.dirty, node.staged_mtime_ns = spool, True, time.time_ns()
 
     @contextmanager
     def staging(self, node: KeyNode) -> Iterator[Spool]:
         """Give the spool in which a node's content is changed, loaded first if need be."""
-        with self._lock:
+        with node.lock:
             if node.staged is None:
                 node.staged = Spool(self.backend.get(node.key))
             yield node.staged
@@ -102,7 +102,7 @@ class KeyTree(ReadingKeyTree):
 
     def commit(self, node: KeyNode) -> None:
         """Set a value that was written; the node keeps its spool while it is open."""
-        with self._lock:
+        with node.lock:
             if not node.dirty or not node.linked or node.staged is None:
                 return
             self.backend.set(node.key, node.staged.content())
@@ -117,12 +117,18 @@ class KeyTree(ReadingKeyTree):
             node.open_files -= 1
             if node.open_files:
                 return
-            try:
-                self.commit(node)
-            finally:
-                if node.staged is not None:
-                    node.staged.close()
-                node.staged, node.dirty = None, False
+        try:
+            self.commit(node)  # without the tree's lock: a store may be slow
+        finally:
+            with self._lock, node.lock:
+                if not node.open_files:
+                    self._discard(node)
+
+    def _discard(self, node: KeyNode) -> None:
+        """Let go of new content. Both locks held."""
+        if node.staged is not None:
+            node.staged.close()
+        node.staged, node.dirty = None, False
 
     def set_attr(self, nodeid: NodeId, change: AttrChange) -> Attr:
         node = self._node(nodeid)
@@ -133,10 +139,12 @@ class KeyTree(ReadingKeyTree):
         if change.atime_ns is not None or change.mtime_ns is not None:
             raise OSError(errno.EPERM, "this store keeps its own times")
         if change.size is not None:
-            with self._lock, self.staging(node) as spool:
-                spool.truncate(change.size)
-            if not node.open_files:
+            with self._lock:
                 node.open_files += 1
+            try:
+                with self.staging(node) as spool:
+                    spool.truncate(change.size)
+            finally:
                 self.closed(node)
         return self._attr(node)
 
@@ -183,17 +191,9 @@ class KeyTree(ReadingKeyTree):
 
     def _remove(self, key: Key) -> None:
         """Delete a value, keeping what its open files need. Lock held."""
-        node = self._nodes.at(key)
-        if node is not None and node.open_files and node.staged is None:
-            node.staged = Spool(self.backend.get(key))
-            node.staged_mtime_ns = time.time_ns()
-        try:
+        self._displace(key)
+        with suppress(KeyNotFoundError):  # perhaps it is still being written
             self.backend.delete(key)
-        except KeyNotFoundError:
-            pass  # still being written
-        if node is not None:
-            node.dirty = False
-            self._nodes.unlinked(node)
         self._changed(key)
         self._keep_if_empty(split_key(key)[0])
 
@@ -250,30 +250,30 @@ class KeyTree(ReadingKeyTree):
         if to_folder:
             raise IsAFolderError(new)
         node = self._nodes.at(old)
-        if node is not None and node.dirty and node.staged is not None:
-            content = node.staged.content()
-        else:
-            content = self.backend.get(old)
-        if to_value:
-            self._displace(new)
-        self.backend.set(new, content)
-        try:
-            self.backend.delete(old)
-        except KeyNotFoundError:
-            pass  # it was never set under the old name
-        if node is not None:
-            node.dirty = False
-        self._renamed(old, new)
+        with nullcontext() if node is None else node.lock:
+            if node is not None and node.dirty and node.staged is not None:
+                content = node.staged.content()
+            else:
+                content = self.backend.get(old)
+            if to_value:
+                self._displace(new)
+            self.backend.set(new, content)
+            with suppress(KeyNotFoundError):  # perhaps it was never set under the old name
+                self.backend.delete(old)
+            if node is not None:
+                node.dirty = False
+            self._renamed(old, new)
 
     def _displace(self, key: Key) -> None:
-        """Let the node of a value that is about to be replaced live on unlinked."""
+        """Let the node of a value that goes, or is replaced, live on unlinked. Lock held."""
         node = self._nodes.at(key)
         if node is None:
             return
-        if node.open_files and node.staged is None:
-            node.staged = Spool(self.backend.get(key))
-        node.dirty = False
-        self._nodes.unlinked(node)
+        with node.lock:
+            if node.open_files and node.staged is None:
+                node.staged, node.staged_mtime_ns = Spool(self.backend.get(key)), time.time_ns()
+            node.dirty = False
+            self._nodes.unlinked(node)
 
     def _move_folder(self, old: Key, new: Key, *, to_value: bool, to_folder: bool) -> None:
         if to_value:

@@ -79,6 +79,8 @@ class Spool:
         with self._lock:
             if self._memory is not None:
                 return bytes(self._memory)
+            if not self._size:
+                return b""  # nothing cannot be mapped
             return memoryview(mmap.mmap(self._fd, self._size, prot=mmap.PROT_READ))
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -218,6 +219,38 @@ def test_renaming_folders(backend: DictBackend, client: Client) -> None:
     assert client.names() == ["b", "full"]
     assert client.names("b") == ["0", "empty"]
     assert client.read("b/0") == b"0"
+
+
+class WaitingBackend(DictBackend):
+    """Sets the key `slow` only once the key `fast` is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fast = threading.Event()
+
+    def set(self, key: Key, data: Buffer) -> None:
+        if key == "slow":
+            assert self.fast.wait(60)
+        super().set(key, data)
+        if key == "fast":
+            self.fast.set()
+
+
+def test_a_slow_value_does_not_hold_up_others() -> None:
+    backend = WaitingBackend()
+    client = Client(Vfs(KeyTree(backend), PLAIN))
+    writer = threading.Thread(target=client.write, args=("slow", b"1"))
+    writer.start()
+    client.write("fast", b"2")
+    writer.join(60)
+    assert keys(backend) == ["fast", "slow"]
+
+
+def test_a_large_content_may_become_empty(backend: DictBackend, client: Client) -> None:
+    with client.opened("a", os.O_CREAT | os.O_RDWR) as (nodeid, handle):
+        client.vfs.write(client.caller, nodeid, handle, 2 << 20, b"x")
+        client.vfs.setattr(client.caller, nodeid, AttrChange(size=0), handle)
+    assert bytes(backend.get(Key("a"))) == b""
 
 
 def test_what_keys_cannot_express(backend: DictBackend, client: Client) -> None:

@@ -83,6 +83,8 @@ class NodeTable:
         """Guarded by: `_lock`. Without nodes that have no place left."""
         self._by_place: dict[Place, Node] = {}
         """Guarded by: `_lock`."""
+        self.version = 0
+        """How often names were taken away. Guarded by: `_lock` for changing."""
         self._log: NodeLog | None = None
         """Guarded by: `_lock`. Where a successor will find all this."""
         self.renaming: tuple[Node, Place] | None = None
@@ -103,11 +105,25 @@ class NodeTable:
 
     def found(self, parent: NodeId, name: bytes, status: os.stat_result) -> NodeId:
         """A place holds this inode: count one reference and return its nodeid."""
+        nodeid = self.seen(parent, name, status, None)
+        assert nodeid is not None
+        return nodeid
+
+    def seen(
+        self, parent: NodeId, name: bytes, status: os.stat_result, version: int | None
+    ) -> NodeId | None:
+        """As `found`, for a stat that was made when the table had this version.
+
+        None when names were taken away since and the stat says something new:
+        it may be older than what the table knows. Then stat again.
+        """
         identity = identity_of(status)
         place = (parent, name)
         with self._lock:
             node = self._by_place.get(place)
             if node is None or node.identity != identity:
+                if version is not None and version != self.version:
+                    return None
                 node = self._settle(place, node, identity)
             self._count(node, 1)
             return node.nodeid
@@ -192,6 +208,7 @@ class NodeTable:
         Then its number may soon be another file's.
         """
         with self._lock:
+            self.version += 1
             node = self._by_place.get((parent, name))
             if node is None:
                 return
@@ -220,6 +237,7 @@ class NodeTable:
         `last` says that the inode which was at `new` went with its name.
         """
         with self._lock:
+            self.version += 1
             moved, displaced = self._by_place.get(old), self._by_place.get(new)
             if moved is displaced:
                 return  # rename(2) leaves two names of one file alone

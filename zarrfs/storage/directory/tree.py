@@ -105,16 +105,18 @@ class DirectoryTree:
             displaced = self.nodes.at(*new)
             self.nodes.renamed(node.places[-1], new, exchange=False, last=displaced is not None)
 
-    def _keep_orphan(self, node: Node) -> None:
-        """A node's last name is about to go: what is open of it shall outlive us."""
-        if self._survival is None:
+    def _hold(self, node: Node) -> None:
+        """A name of a node is about to go: who looked it up may still open it."""
+        if node.references <= 0 or len(node.places) > 1:
             return
-        held = self._held(node)
-        if held is None and self._survival.inherited:
-            # A predecessor may have had it open, which we would not know.
+        in_use = self._held(node) is not None
+        try:
             held = self._open_node(node, _REACH | self._no_follow)
-            self.nodes.opened(node, held)
-        if held is not None:
+        except StaleError:
+            return  # replaced underneath: another file's name goes
+        self.nodes.opened(node, held)
+        # A predecessor may have had it open, which we would not know.
+        if self._survival is not None and (in_use or self._survival.inherited):
             self._survival.keep_orphan(node.nodeid, held.fd)
 
     @property
@@ -184,8 +186,13 @@ class DirectoryTree:
     # Names and attributes
 
     def lookup(self, parent: NodeId, name: bytes) -> Entry:
-        status = self._status_at(self._folders.get(parent), name)
-        return Entry(self.nodes.found(parent, name, status), attr_of(status))
+        folder = self._folders.get(parent)
+        while True:
+            version = self.nodes.version
+            status = self._status_at(folder, name)
+            nodeid = self.nodes.seen(parent, name, status, version)
+            if nodeid is not None:
+                return Entry(nodeid, attr_of(status))
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         self.nodes.forget(nodeid, count)
@@ -259,11 +266,14 @@ class DirectoryTree:
     def open(self, nodeid: NodeId, flags: int) -> RealFile:
         node = self.nodes.get(nodeid)
         opening = flags & ~os.O_TRUNC | _OPEN_ALWAYS
-        held = node.descriptors[-1:] if not node.places else []
-        if held:  # unlinked: /proc opens the inode itself
-            descriptor = Descriptor(os.open(held[0].proc_path(), opening))
-        else:
+        try:
             descriptor = self._open_node(node, opening | self._no_follow)
+        except StaleError:
+            held = node.descriptors[-1:]
+            if not held:
+                raise
+            # Its name has gone to another file: /proc opens the inode itself.
+            descriptor = Descriptor(os.open(held[0].proc_path(), opening))
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor.fd, 0)
         return self._file(node, descriptor)
@@ -334,9 +344,9 @@ class DirectoryTree:
     def unlink(self, parent: NodeId, name: bytes) -> None:
         folder = self._folders.get(parent)
         last = self._is_last_name(folder, parent, name)
-        node = self.nodes.at(parent, name) if last else None
+        node = self.nodes.at(parent, name)
         if node is not None:
-            self._keep_orphan(node)
+            self._hold(node)
         os.unlink(name, dir_fd=folder.fd)
         self.nodes.unlinked(parent, name, last=last)
 
@@ -373,8 +383,8 @@ class DirectoryTree:
                 or self._is_last_name(target, new_parent, new_name)
             )
         )
-        if last and displaced is not None:
-            self._keep_orphan(displaced)
+        if displaced is not None and not exchange:
+            self._hold(displaced)
         self.nodes.about_to_rename((parent, name), (new_parent, new_name))
         if flags:
             syscalls.renameat2(source.fd, name, target.fd, new_name, flags)
