@@ -20,6 +20,7 @@ from zarrfs.views.chunk_cache import ChunkCache
 from zarrfs.views.flat import content_time
 from zarrfs.views.netcdf_attributes import attributes_of, netcdf_name
 from zarrfs.views.netcdf_format import Dimension, Layout, Variable, lay_out
+from zarrfs.views.netcdf_narrowing import narrowed
 from zarrfs.views.netcdf_variables import Shown, show_array
 from zarrfs.views.node_files import FixedFile, JoinedFile, MadeFiles, NodeFile, NodeFilesView
 from zarrfs.views.nodes import SourceNode
@@ -96,10 +97,13 @@ class NetcdfView(NodeFilesView):
                 odd = InvalidMetadataError("document", [f"{type(error).__name__}: {error}"])
                 hidden.append(self._leave_out(node, str(odd)))
         dimensions = _Dimensions()
-        variables = [dimensions.variable(name, array) for name, array in shown]
+        names, variables_shown = [name for name, _ in shown], [array for _, array in shown]
+        if self.static:
+            variables_shown = narrowed(variables_shown)
+        variables = list(map(dimensions.variable, names, variables_shown))
         attributes = [] if group.is_array else list(attributes_of(group.attributes))
         layout = lay_out(dimensions.dimensions, attributes, variables)
-        return _File(layout, tuple(array.values for _name, array in shown), tuple(hidden))
+        return _File(layout, tuple(array.values for array in variables_shown), tuple(hidden))
 
     def _leave_out(self, node: SourceNode, reason: str) -> Hidden:
         logger.warning("%s: left out by view %s: %s", node.path, self.name, reason)

@@ -175,3 +175,25 @@ def test_what_xarray_wrote(tmp_path: Path, zarr_format: int) -> None:
     text = file.variables["name"].values
     assert [b"".join(row).decode() for row in text.tolist()] == ["a", "bü"]
     view.close()
+
+
+class StaticBackend(DictBackend):
+    """Promises to stay as it is."""
+
+    static = True
+
+
+def test_small_coordinates_do_not_cost_old_programs_the_file() -> None:
+    """int64 of small values is shown as int, if the whole file is then CDF-2."""
+    backend = StaticBackend()
+    backend.set(Key(".zgroup"), b'{"zarr_format": 2}')
+    backend.set(Key("x/.zarray"), array_document(dtype="<i8", fill_value=-1))
+    backend.set(Key("x/0"), np.array([5, -7], "<i8").tobytes())
+    file = file_of(shown(backend, "netcdf"), "root.nc")
+    assert file.version == 2
+    assert file.variables["x"].values.tolist() == [5, -7]
+    assert file.variables["x"].attributes["_FillValue"].dtype == np.dtype(">i4")
+    backend.set(Key("x/0"), np.array([5, 1 << 40], "<i8").tobytes())
+    wide = file_of(shown(backend, "netcdf"), "root.nc")
+    assert wide.version == 5
+    assert wide.variables["x"].values.tolist() == [5, 1 << 40]
