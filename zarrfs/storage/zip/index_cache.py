@@ -1,7 +1,7 @@
 """Keeps the indexes of large archives, so that opening one again is quick.
 
-A saved index lies in a cache folder, never beside its archive: the user's
-(`$XDG_CACHE_HOME`, or `~/.cache`), or `/var/cache` for root. It is used only
+A saved index lies in a cache folder, never beside its archive: that of the
+systemd service, or the user's (`$XDG_CACHE_HOME`, or `~/.cache`). It is used only
 if the archive's path, size, mtime and the checksum of its directory are those
 it was made of, and its own checksum is right; otherwise it is made again. It
 is mapped, not read: processes that open one archive share its memory.
@@ -18,6 +18,7 @@ import json
 import logging
 import mmap
 import os
+import pwd
 import stat
 import time
 from dataclasses import dataclass
@@ -58,11 +59,25 @@ class Saved:
 
 
 def default_folder() -> str:
-    """Return where this user's indexes are kept."""
+    """Return where this user's indexes are kept.
+
+    Source: systemd.exec(5), CacheDirectory=; the XDG base directory specification.
+    """
+    of_service = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    if os.path.isabs(of_service):
+        return os.path.join(of_service, "zip")
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
-        base = "/var/cache" if os.geteuid() == 0 else os.path.expanduser("~/.cache")
+        # Not $HOME: sudo leaves there whose it was, and root's files would end up in it.
+        base = os.path.join(_home(), ".cache")
     return os.path.join(base, "zarrfs", "zip")
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return os.path.expanduser("~")
 
 
 class IndexCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -141,13 +142,16 @@ def test_the_oldest_go_when_there_are_too_many(
 
 
 def test_where_indexes_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert index_cache.default_folder() == str(tmp_path / "zarrfs" / "zip")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert index_cache.default_folder() == os.path.expanduser("~/.cache/zarrfs/zip")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/zarrfs:/var/cache/other")
     assert index_cache.default_folder() == "/var/cache/zarrfs/zip"
+    monkeypatch.delenv("CACHE_DIRECTORY")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/somebody/else")
+    home = pwd.getpwuid(os.geteuid()).pw_dir
+    assert index_cache.default_folder() == f"{home}/.cache/zarrfs/zip"
 
 
 def test_small_archives_are_not_saved(path: Path, folder: Path) -> None:
