@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,14 @@ class ServiceRun:
     """One running service."""
 
     def __init__(
-        self, folder: Path, config: str, environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        config: str,
+        environment: dict[str, str] | None = None,
+        *,
+        under: Sequence[str] = (),
     ) -> None:
+        """`under` is a command that becomes the service's, such as unshare's."""
         self.folder = folder
         self.config = folder / "zarrfs.yaml"
         self.config.write_text(config)
@@ -44,12 +50,13 @@ class ServiceRun:
         self.log = folder / "service.log"
         self._environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime)}
         self._environment |= environment or {}
+        self._under = under
         self.process = self._start()
 
     def _start(self, **keywords: Any) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [str(ZARRFS), "serve", "--config", str(self.config)],
+                [*self._under, str(ZARRFS), "serve", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -123,10 +130,14 @@ class ServiceRun:
 
 @contextmanager
 def running(
-    folder: Path, config: str, environment: dict[str, str] | None = None
+    folder: Path,
+    config: str,
+    environment: dict[str, str] | None = None,
+    *,
+    under: Sequence[str] = (),
 ) -> Iterator[ServiceRun]:
     """Run a service until the end of the block; its log is shown when the block fails."""
-    run = ServiceRun(folder, config, environment)
+    run = ServiceRun(folder, config, environment, under=under)
     try:
         yield run
     except BaseException:

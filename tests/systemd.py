@@ -14,13 +14,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.commands import ZARRFS
+from tests.namespaces import DETACH_FOREIGN_MOUNTS, OWN_FUSE_DEVICE, open_program_to_others
 from tests.service import PATIENCE_S, wait_for
 
 UNITS = Path(__file__).parent.parent / "systemd"
@@ -39,19 +39,8 @@ _BASIC_UNITS = {
 }
 
 _BOOT = """\
-set -e
-mount --make-rprivate /
-# A copy of somebody else's mount would keep it alive.
-while read -r _ _ _ _ target _; do
-    umount -c -l "$(printf %b "$target")"
-done < <(grep -E -- ' - fuse[^ ]* ' /proc/self/mountinfo | grep -v ' - fusectl ')
+{prepare}
 mount -t proc proc /proc
-for folder in {private}; do
-    work=$(mktemp -d {scratch}/overlay.XXXX)
-    mkdir "$work/upper" "$work/work"
-    mount -t overlay overlay -o "lowerdir=$folder,upperdir=$work/upper,workdir=$work/work" "$folder"
-    chmod a+x "$folder"
-done
 mount -t tmpfs -o mode=755 tmpfs /run
 mount -t tmpfs -o mode=755 tmpfs /srv
 mkdir /run/units /run/dbus /run/root /run/root/etc
@@ -60,8 +49,6 @@ cp /etc/passwd /etc/group /run/root/etc
 systemd-sysusers --root=/run/root {sysusers}
 mount --bind /run/root/etc/passwd /etc/passwd
 mount --bind /run/root/etc/group /etc/group
-mknod -m 666 /run/fuse c 10 229
-mount --bind /run/fuse /dev/fuse
 {cgroups}
 exec env -i PATH="$PATH" container=test SYSTEMD_UNIT_PATH=/run/units \
     {systemd} --system --unit=basic.target --show-status=no --log-target=console
@@ -91,8 +78,8 @@ class Systemd:
 
     def _boot_script(self) -> str:
         return _BOOT.format(
+            prepare=DETACH_FOREIGN_MOUNTS + open_program_to_others(self.folder) + OWN_FUSE_DEVICE,
             scratch=self.folder,
-            private=" ".join(_folders_closed_to_others(ZARRFS, Path(sys.executable).resolve())),
             sysusers=UNITS / "sysusers.d/zarrfs.conf",
             cgroups="\n".join(_mounts_of_control_groups()),
             systemd=SYSTEMD,
@@ -215,10 +202,3 @@ def _remove_group(group: Path) -> bool:
     except OSError:
         return False
     return not group.exists()
-
-
-def _folders_closed_to_others(*paths: Path) -> list[str]:
-    """Return the folders on the way to files that only their owner may pass."""
-    return sorted(
-        {str(folder) for path in paths for folder in path.parents if not folder.stat().st_mode & 1}
-    )

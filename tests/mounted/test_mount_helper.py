@@ -11,12 +11,12 @@ import pytest
 
 from tests.commands import ZARRFS, zarrfs
 from tests.mount_table import fuse_mounts_below
+from tests.namespaces import DETACH_FOREIGN_MOUNTS
 from tests.service import need_root
 
 pytestmark = pytest.mark.timeout(180)
 
 _WITH_OWN_SBIN = """\
-set -e
 mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir={folder}/upper,workdir={folder}/work \
     /usr/sbin
 """
@@ -36,8 +36,8 @@ def in_namespace(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     """Run a script where /sbin may be written without anybody else seeing it."""
     path = f"{ZARRFS.parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-         _WITH_OWN_SBIN.format(folder=folder) + script],
+        ["unshare", "--mount", "--propagation", "private", "bash", "-c",
+         DETACH_FOREIGN_MOUNTS + _WITH_OWN_SBIN.format(folder=folder) + script],
         cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True,
         timeout=90, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
