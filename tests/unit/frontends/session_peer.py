@@ -64,7 +64,11 @@ class Peer:
 
 @contextmanager
 def served(
-    filesystem: FileSystem, *, negotiated: Negotiated | None = NEWEST, threads: int = 2
+    filesystem: FileSystem,
+    *,
+    negotiated: Negotiated | None = NEWEST,
+    threads: int = 2,
+    debug: bool = False,
 ) -> Iterator[tuple[Peer, Session]]:
     """Serve a file system to a peer; INIT is left out unless `negotiated` is None."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -72,7 +76,7 @@ def served(
         with theirs:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 ours.setsockopt(socket.SOL_SOCKET, option, 1 << 22)
-            options = NativeOptions(threads=threads)
+            options = NativeOptions(threads=threads, debug=debug)
             session = Session(ours.fileno(), filesystem, options, negotiated=negotiated)
             if negotiated is not None:
                 session.start()

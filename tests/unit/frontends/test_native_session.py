@@ -269,6 +269,16 @@ def test_counters_tell_what_happened(caplog: pytest.LogCaptureFixture) -> None:
     files.destroy()
 
 
+def test_debugging_logs_each_request(caplog: pytest.LogCaptureFixture) -> None:
+    files = filesystem()
+    with caplog.at_level("DEBUG"), served(files, debug=True) as (peer, _):
+        peer.ask(Opcode.STATFS)
+        peer.ask(60)
+    assert "STATFS unique=2 nodeid=1 uid=1000 pid=4242" in caplog.text
+    assert "60 unique=2" in caplog.text
+    files.destroy()
+
+
 def test_the_end_of_the_connection_ends_every_thread() -> None:
     before = threading.active_count()
     files = filesystem()

@@ -98,6 +98,7 @@ class Session:
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
         self._expectation: Expectation | None = None
+        self._answer_one = self._answer_and_log if options.debug else self._answer
         self._size = max(options.threads, 1)
         self._crew = Crew(self._size, self.counters)
         self._routes: Sequence[Route | None] = [None] * OPCODE_LIMIT
@@ -243,7 +244,7 @@ class Session:
         if end == 0:
             return False
         try:
-            self._answer(buffer, end, counters)
+            self._answer_one(buffer, end, counters)
         except MalformedMessageError as error:  # a header that is none: nobody to answer
             logger.error("%s", error)
         return True
@@ -285,6 +286,18 @@ class Session:
             counters.was_long = is_long or took_ns > LONG_NS
             if opcode < OPCODE_LIMIT:
                 counters.latencies[opcode][took_ns.bit_length()] += 1
+
+    def _answer_and_log(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
+        """Answer, and log what was asked: for `NativeOptions.debug`."""
+        _, opcode, unique, nodeid, uid, _, pid, _ = requests.header(buffer, end)
+        name = Opcode(opcode).name if opcode in Opcode.__members__.values() else str(opcode)
+        began_ns = _now_ns()
+        self._answer(buffer, end, counters)
+        took_us = (_now_ns() - began_ns) // 1000
+        logger.debug(
+            "%s unique=%d nodeid=%d uid=%d pid=%d bytes=%d took_us=%d",
+            *(name, unique, nodeid, uid, pid, end, took_us),
+        )
 
     def _reply(self, unique: int, body: Buffer | None) -> None:
         if body:
