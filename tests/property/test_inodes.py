@@ -51,9 +51,9 @@ class InodeTreeMachine(TreeMachine):
         self.records = 0
         real_append = self.tree.ledger.journal.append
 
-        def counted(record: Record, tag: int = 0) -> None:
+        def counted(record: Record) -> None:
             self.dumps.setdefault(self.records, dump(self.tree.ledger.state))
-            real_append(record, tag)
+            real_append(record)
             self.records += 1
 
         self.tree.ledger.journal.append = counted  # type: ignore[method-assign] # to look on
@@ -89,7 +89,7 @@ class InodeTreeMachine(TreeMachine):
 def recorded(tree: InodeTree) -> list[Record]:
     """Return the records in a tree's journal, which stays as it is."""
     journal = Journal.open(Space(tree.ledger.space.fd, mapped=False), durable=False)
-    return [record for record, _ in journal.replay()]
+    return list(journal.replay())
 
 
 InodeTreeMachine.TestCase.settings = settings(

@@ -224,23 +224,6 @@ def test_nodeids_handles_and_nameless_files_pass_to_a_successor() -> None:
         backend.close()
 
 
-def test_a_request_is_known_to_be_answered_by_the_successor() -> None:
-    backend = MemoryBackend()
-    tree = tree_of(backend)
-    tree.begin_request(42)
-    tree.make(ROOT, b"once", stat.S_IFDIR | 0o755, OWNER)
-    tree.begin_request(0)
-    assert tree.was_answered(42)
-    successor = MemoryBackend.from_memfd(os.dup(backend.fileno()))
-    try:
-        assert tree_of(successor).was_answered(42)
-        assert not tree_of(successor).was_answered(43)
-        assert not tree_of(successor).was_answered(0)
-    finally:
-        successor.close()
-        backend.close()
-
-
 def test_what_is_no_journal_is_refused() -> None:
     fd = os.memfd_create("other")
     try:

@@ -104,12 +104,12 @@ class Journal:
 
     # Writing
 
-    def append(self, record: Record, tag: int = 0) -> None:
+    def append(self, record: Record) -> None:
         """Write a record; when this returns, a successor will find it.
 
         Raises: NoSpaceError, UnavailableError; nothing has changed then.
         """
-        packed = encode(record, tag)
+        packed = encode(record)
         if self._cursor + len(packed) + _CONTINUE_BYTES > self._end:
             self._begin_segment(len(packed))
         self._write_record(packed)
@@ -261,8 +261,8 @@ class Journal:
 
     # Reading
 
-    def replay(self) -> Iterator[tuple[Record, int]]:
-        """Yield records and their tags in order, then be ready to append.
+    def replay(self) -> Iterator[Record]:
+        """Yield records in order, then be ready to append.
 
         What follows the last record that can be relied on is cut off.
         """
@@ -270,23 +270,23 @@ class Journal:
         self.replayed_after_reboot = not same_boot
         trusted = 0
         if not same_boot:
-            for record, _, _ in self._chain():
+            for record, _ in self._chain():
                 if isinstance(record, Synced):
                     trusted = record.position
-        for record, tag, position in self._chain():
+        for record, position in self._chain():
             if not same_boot and position > trusted and not self._content_is_there(record):
                 break
             if isinstance(record, Synced):
                 self._marked = record.position
             elif not isinstance(record, Continue):
-                yield record, tag
+                yield record
             self._cursor = position
         self.record_bytes = sum(end - begin for begin, end in self._segments)
         self._cut_off()
         self._write_header(self._header)
 
-    def _chain(self) -> Iterator[tuple[Record, int, int]]:
-        """Yield every intact record with its tag and the position after it.
+    def _chain(self) -> Iterator[tuple[Record, int]]:
+        """Yield every intact record with the position after it.
 
         Sets `_segments`, `_end` and `_cursor` to those of the record yielded.
         """
@@ -301,8 +301,8 @@ class Journal:
             self._cursor, self._end = begin, begin + size
             position = 0
             while (found := decode(segment, position)) is not None:
-                record, tag, position = found
-                yield record, tag, begin + position
+                record, position = found
+                yield record, begin + position
                 if isinstance(record, Continue):
                     following = record
                     break

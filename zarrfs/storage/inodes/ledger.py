@@ -1,15 +1,13 @@
 """The tree's state and its journal, kept in step; the only door to a change.
 
 `commit` writes a record, then applies it: a change that the journal could not
-take has not happened. Also here: which requests were already answered by a
-predecessor, when the journal is rewritten, and when a node without a name is
-let go. `lock` guards the state and is the journal's; all methods but the
+take has not happened. Also here: when the journal is rewritten, and when a
+node without a name is let go. `lock` guards the state and is the journal's; all methods but the
 constructors expect it held.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,7 +19,6 @@ from zarrfs.storage.inodes.node import Node
 from zarrfs.storage.inodes.records import Drop, Link, Make, Publish, Record, SetXattr
 from zarrfs.storage.inodes.state import TreeState
 
-REMEMBERED_REQUESTS = 4096
 _LEAST_CHECKPOINT_BYTES = 8 << 20
 _GROWING = (Make, Link, SetXattr)
 """Records that a full store refuses; deleting must stay possible."""
@@ -43,16 +40,13 @@ class Ledger:
         self.watermark_bytes: int | None = None
         """With more than this in use, `over_watermark` is called. Guarded by: lock."""
         self.over_watermark: Callable[[], None] = lambda: None
-        self._request = threading.local()
-        self._answered: dict[int, None] = {}  # Guarded by: lock. Oldest first
 
     @classmethod
     def replayed(cls, journal: Journal, base: Base | None = None) -> Ledger:
         """Make the state that an opened journal's records add up to."""
         ledger = cls(journal, base)
-        for record, tag in journal.replay():
+        for record in journal.replay():
             ledger.state.apply(record)
-            ledger._remember(tag)
         for node in ledger.state.nodes.values():
             node.inherited = True
         ledger.state.dead.clear()
@@ -64,12 +58,9 @@ class Ledger:
         limit = self.space.limit_bytes
         if limit is not None and self.space.in_use_bytes >= limit and isinstance(record, _GROWING):
             raise NoSpaceError(reason=f"the limit of {limit} bytes is reached")
-        tag: int = getattr(self._request, "tag", 0)
-        self.journal.append(record, tag)
+        self.journal.append(record)
         self.state.apply(record)
         self.version += 1
-        if tag:
-            self._remember(tag)
         if self.state.dead:
             self.journal.bury(self.state.dead)
             self.state.dead = []
@@ -84,22 +75,6 @@ class Ledger:
     def checkpoint(self) -> None:
         """Put the state as it is in place of how it came about."""
         self.journal.rewrite(records_of(self.state))
-
-    # Requests
-
-    def begin_request(self, tag: int) -> None:
-        """Mark what this thread changes from now on as the work of one request (0: none)."""
-        self._request.tag = tag
-
-    def was_answered(self, tag: int) -> bool:
-        """Whether a request's change was made already, here or by a predecessor."""
-        return tag in self._answered
-
-    def _remember(self, tag: int) -> None:
-        if tag and tag not in self._answered:
-            self._answered[tag] = None
-            if len(self._answered) > REMEMBERED_REQUESTS:
-                del self._answered[next(iter(self._answered))]
 
     # Nodes
 

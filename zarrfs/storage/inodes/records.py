@@ -5,12 +5,11 @@ come last; `Layout` packs the integers, the strings' lengths, then the strings.
 A record says everything its effect depends on (times, new nodeids), so that
 replaying it years later does what it did. Pure; any thread.
 
-On the file (little-endian), 20 bytes before the payload:
+On the file (little-endian), 12 bytes before the payload:
 
-    u16 magic | u8 type | u8 0 | u32 payload length | u32 crc32 | u64 tag
+    u16 magic | u8 type | u8 0 | u32 payload length | u32 crc32
 
-The CRC-32 covers header and payload, itself as zeros. `tag` is the
-request that asked for the change (FUSE's `unique`), or 0.
+The CRC-32 covers header and payload, itself as zeros.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from struct import Struct
 from typing import ClassVar, NamedTuple, TypeAlias
 from zlib import crc32
 
-HEADER = Struct("<HBBIIQ")
+HEADER = Struct("<HBBII")
 MAGIC = 0x5AF5
 NOT_RELOCATED = (1 << 64) - 1
 NOT_CHECKED = -1
@@ -271,27 +270,24 @@ Layout(18, Relocate, "QQQQq")
 Layout(19, Settled, "QQQQIIQ", 1)
 
 
-def encode(record: Record, tag: int = 0) -> bytes:
+def encode(record: Record) -> bytes:
     """Return the record as it lies in the journal."""
     layout = Layout.by_class[type(record)]
     payload = layout.pack(record)
-    head = HEADER.pack(MAGIC, layout.number, 0, len(payload), 0, tag)
-    return HEADER.pack(
-        MAGIC, layout.number, 0, len(payload), crc32(payload, crc32(head)), tag
-    ) + payload  # fmt: skip
+    crc = crc32(payload, crc32(HEADER.pack(MAGIC, layout.number, 0, len(payload), 0)))
+    return HEADER.pack(MAGIC, layout.number, 0, len(payload), crc) + payload
 
 
-def decode(buffer: bytes, position: int) -> tuple[Record, int, int] | None:
-    """Return a record, its tag and the position after it; None if none is intact there."""
+def decode(buffer: bytes, position: int) -> tuple[Record, int] | None:
+    """Return a record and the position after it; None if none is intact there."""
     start = position + HEADER.size
     if start > len(buffer):
         return None
-    magic, number, zero, length, stored_crc, tag = HEADER.unpack_from(buffer, position)
+    magic, number, zero, length, stored_crc = HEADER.unpack_from(buffer, position)
     layout = Layout.by_type.get(number)
     payload = buffer[start : start + length]
     if magic != MAGIC or layout is None or len(payload) != length:
         return None
-    head = HEADER.pack(magic, number, zero, length, 0, tag)
-    if crc32(payload, crc32(head)) != stored_crc:
+    if crc32(payload, crc32(HEADER.pack(magic, number, zero, length, 0))) != stored_crc:
         return None
-    return layout.unpack(payload), tag, start + length
+    return layout.unpack(payload), start + length

@@ -436,15 +436,6 @@ class InodeTree:
         for listener in tuple(self._listeners):
             listener(change)
 
-    def begin_request(self, tag: int) -> None:
-        """See `Ledger.begin_request`."""
-        self.ledger.begin_request(tag)
-
-    def was_answered(self, tag: int) -> bool:
-        """Whether this request's change was already made, here or by a predecessor."""
-        with self._lock:
-            return self.ledger.was_answered(tag)
-
     def close(self) -> None:
         """Let go of mappings; the journal's descriptor is its owner's to close."""
         self._listeners.clear()

@@ -33,7 +33,7 @@ def begin(fd: int, *, durable: bool = True, context: bytes = b"") -> Journal:
     return Journal.create(Space(fd, mapped=False), durable=durable, context=context)
 
 
-def reopened(fd: int, *, durable: bool = True) -> tuple[Journal, list[tuple[Record, int]]]:
+def reopened(fd: int, *, durable: bool = True) -> tuple[Journal, list[Record]]:
     journal = Journal.open(Space(fd, mapped=False), durable=durable)
     found = list(journal.replay())
     journal.space.restore(journal.segments)
@@ -56,13 +56,13 @@ def append_content(journal: Journal, data: bytes) -> Write:
     return record
 
 
-def test_records_come_back_in_order_with_their_tags(fd: int) -> None:
+def test_records_come_back_in_order(fd: int) -> None:
     journal = begin(fd, context=b"what this belongs to")
     notes = [note(number, b"x" * number) for number in range(100)]
     for one in notes:
-        journal.append(one, tag=one.parent)
+        journal.append(one)
     again, found = reopened(fd)
-    assert found == [(one, one.parent) for one in notes]
+    assert found == notes
     assert again.context == b"what this belongs to"
 
 
@@ -73,10 +73,10 @@ def test_records_go_on_over_many_segments_and_after_each_opening(fd: int) -> Non
         for _ in range(3):
             half = note(number, b"y" * (SEGMENT_BYTES // 2))
             journal.append(half)
-            expected.append((half, 0))
+            expected.append(half)
         big = note(number, b"z" * (3 * SEGMENT_BYTES))
         journal.append(big)
-        expected.append((big, 0))
+        expected.append(big)
         journal, found = reopened(fd)
         assert found == expected
 
@@ -89,16 +89,16 @@ def test_a_record_cut_short_by_a_kill_ends_the_replay(fd: int, cut: int) -> None
     journal.append(note(2, b"torn"))
     os.pwrite(fd, bytes(200), begin_of_torn + cut)
     again, found = reopened(fd)
-    assert [record for record, _ in found] == [note(1, b"whole")]
+    assert found == [note(1, b"whole")]
     again.append(note(3, b"next"))
-    assert [record for record, _ in reopened(fd)[1]] == [note(1, b"whole"), note(3, b"next")]
+    assert reopened(fd)[1] == [note(1, b"whole"), note(3, b"next")]
 
 
 def test_a_kill_loses_nothing_that_was_written(fd: int) -> None:
     journal = begin(fd)
     record = append_content(journal, b"never synced")
     os.pwrite(fd, b"X", record.source)  # content is not even looked at
-    assert reopened(fd)[1] == [(record, 0)]
+    assert reopened(fd)[1] == [record]
 
 
 @pytest.mark.usefixtures("power_loss")
@@ -114,7 +114,7 @@ class TestAfterPowerLoss:
     def test_intact_content_is_taken(self, fd: int, journal: Journal) -> None:
         records = [append_content(journal, b"one"), append_content(journal, b"two")]
         again, found = reopened(fd)
-        assert [record for record, _ in found] == records
+        assert found == records
         assert again.replayed_after_reboot
 
     def test_replay_ends_before_content_that_is_missing(self, fd: int, journal: Journal) -> None:
@@ -123,9 +123,9 @@ class TestAfterPowerLoss:
         append_content(journal, b"third")
         os.pwrite(fd, bytes(lost.size), lost.source)
         again, found = reopened(fd)
-        assert found == [(first, 0)]
+        assert found == [first]
         again.append(note(1, b""))
-        assert [record for record, _ in reopened(fd)[1]] == [first, note(1, b"")]
+        assert reopened(fd)[1] == [first, note(1, b"")]
 
     def test_what_was_synced_is_not_doubted(self, fd: int, journal: Journal) -> None:
         """Its content may have been given back since, and then reads as zeros."""
@@ -133,7 +133,7 @@ class TestAfterPowerLoss:
         journal.sync()
         os.pwrite(fd, bytes(8192), overwritten.source)
         last = append_content(journal, b"last")
-        assert [record for record, _ in reopened(fd)[1]] == [overwritten, last]
+        assert reopened(fd)[1] == [overwritten, last]
 
     def test_space_is_given_back_only_when_its_death_is_durable(
         self, fd: int, journal: Journal, monkeypatch: pytest.MonkeyPatch
@@ -186,7 +186,7 @@ def test_rewriting_drops_the_old_chain(fd: int) -> None:
     assert len(journal.segments) == 1
     journal.append(note(2, b"after"))
     again, found = reopened(fd)
-    assert [record for record, _ in found] == [note(1, b"new"), note(2, b"after")]
+    assert found == [note(1, b"new"), note(2, b"after")]
     assert again.context == b"changed"
 
 
@@ -201,7 +201,7 @@ def test_a_rewrite_cut_short_leaves_the_old_chain(fd: int) -> None:
     with pytest.raises(UnavailableError), journal.lock:
         journal.rewrite(records())
     journal.append(note(3, b"goes on"))
-    assert [record for record, _ in reopened(fd)[1]] == [note(1, b"old"), note(3, b"goes on")]
+    assert reopened(fd)[1] == [note(1, b"old"), note(3, b"goes on")]
 
 
 def test_either_header_may_be_torn(fd: int) -> None:
@@ -216,7 +216,7 @@ def test_either_header_may_be_torn(fd: int) -> None:
             with pytest.raises(CorruptError):
                 Journal.open(Space(fd, mapped=False), durable=True)
         else:
-            assert reopened(fd)[1] == [(note(1, b""), 0)]
+            assert reopened(fd)[1] == [note(1, b"")]
         os.pwrite(fd, saved, damaged_slot)
 
 
@@ -236,4 +236,4 @@ def test_the_context_can_be_changed(fd: int) -> None:
     journal.set_context(b"after")
     again, found = reopened(fd)
     assert again.context == b"after"
-    assert found == [(note(1, b""), 0)]
+    assert found == [note(1, b"")]
