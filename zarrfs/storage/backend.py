@@ -11,7 +11,7 @@ All methods may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
 
 from zarrfs.storage.tree import FileTree
@@ -103,3 +103,11 @@ class HasFileTree(Protocol):
 
     def file_tree(self) -> FileTree:
         """Return the tree; the same truth as the backend's keys, at once."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A backend that does not show all that its store holds, such as a view."""
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        """Return what a prefix would hold besides, by name, and why it does not."""

@@ -28,7 +28,7 @@ from zarrfs.storage.tree import (
     Watchable,
 )
 
-_BY_NODEID = ("read_node", "list_entries", "count_reference", "create")
+_BY_NODEID = ("read_node", "list_entries", "count_reference", "create", "left_out")
 
 
 def subtree(tree: FileTree, path: str) -> FileTree:

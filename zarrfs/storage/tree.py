@@ -15,7 +15,7 @@ Errors: the classes of `zarrfs.errors`; a tree over a real file system may let
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
 
@@ -328,3 +328,11 @@ class ChangesUnderneath(Protocol):
 
 class ChangeListener(Protocol):
     def __call__(self, change: Change, /) -> None: ...
+
+
+@runtime_checkable
+class TellsLeftOut(Protocol):
+    """A tree that does not show all that its store holds, such as a view's."""
+
+    def left_out(self, nodeid: NodeId) -> Mapping[str, str]:
+        """Return what a folder would hold besides, by name, and why it does not."""

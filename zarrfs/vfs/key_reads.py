@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from zarrfs.errors import (
@@ -21,7 +21,7 @@ from zarrfs.errors import (
     StaleError,
     UnsupportedError,
 )
-from zarrfs.storage.backend import Backend, Key, KeyStat
+from zarrfs.storage.backend import Backend, Key, KeyStat, LeavesOut
 from zarrfs.storage.tree import (
     Attr,
     Buffer,
@@ -264,6 +264,12 @@ class ReadingKeyTree:
 
     def read_node(self, nodeid: NodeId, offset: int, size: int) -> Buffer:
         return self.backend.get(self._node(nodeid).key, offset, offset + size)
+
+    def left_out(self, nodeid: NodeId) -> Mapping[str, str]:
+        node = self._node(nodeid)
+        if not node.is_folder or not isinstance(self.backend, LeavesOut):
+            return {}
+        return self.backend.left_out(node.key)
 
     # Extended attributes, and the whole
 

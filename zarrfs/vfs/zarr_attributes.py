@@ -7,6 +7,7 @@
     user.zarr.shards   [1000, 1000]                 (sharded arrays)
     user.zarr.dtype    <f4, or float32              (arrays, as the document spells it)
     user.zarr.codecs   ["bytes", "zstd"]            (arrays)
+    user.zarr.hidden   {"x": "why it is not shown"} (folders of a view that leaves x out)
 
 They are computed from the documents when they are asked for and cannot be
 set. Lists are JSON. Any thread may call this module.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import json
 
 from zarrfs.errors import AttributeNotFoundError
-from zarrfs.storage.tree import FileTree, NodeId
+from zarrfs.storage.tree import FileTree, NodeId, TellsLeftOut
 from zarrfs.vfs.zarr_nodes import ZarrNodes
 
 PREFIX = b"user.zarr."
@@ -49,11 +50,13 @@ class ZarrAttributes:
 
     def _values(self, nodeid: NodeId) -> dict[bytes, str]:
         kind = self._nodes.kind(nodeid)
-        if kind is None:
-            return {}
-        values: dict[str, str] = {"kind": kind}
+        values: dict[str, str] = {} if kind is None else {"kind": kind}
         if kind in ("group", "array"):
             values.update(self._of_folder(nodeid))
+        if kind in ("group", None) and isinstance(self._tree, TellsLeftOut):
+            left_out = self._tree.left_out(nodeid)
+            if left_out:
+                values["hidden"] = json.dumps(dict(left_out))
         return {PREFIX + name.encode(): value for name, value in values.items()}
 
     def _of_folder(self, nodeid: NodeId) -> dict[str, str]:

@@ -11,7 +11,7 @@ All methods may be called from several threads at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from zarrfs.errors import InvalidMetadataError, ZarrfsError
@@ -25,7 +25,7 @@ from zarrfs.views.netcdf_variables import Shown, show_array
 from zarrfs.views.node_files import FixedFile, JoinedFile, MadeFiles, NodeFile, NodeFilesView
 from zarrfs.views.nodes import SourceNode
 from zarrfs.views.view import ROOT_PREFIX, Hidden
-from zarrfs.zarr_format.keys import join_key, split_key
+from zarrfs.zarr_format.keys import split_key
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +78,7 @@ class NetcdfView(NodeFilesView):
     def _arrays_of(self, group: SourceNode) -> tuple[SourceNode, ...]:
         if group.is_array:
             return (group,)
-        names = sorted(c.name for c in self.source.list_dir(Key(group.path)) if c.is_prefix)
-        nodes = (self.nodes.node(join_key(group.path, name)) for name in names)
-        return tuple(node for node in nodes if node is not None and node.is_array)
+        return tuple(node for node in self.nodes.children(group.path) if node.is_array)
 
     def _make_file(self, group: SourceNode, arrays: Sequence[SourceNode]) -> _File:
         shown: list[tuple[str, Shown]] = []
@@ -108,6 +106,16 @@ class NetcdfView(NodeFilesView):
     def _leave_out(self, node: SourceNode, reason: str) -> Hidden:
         logger.warning("%s: left out by view %s: %s", node.path, self.name, reason)
         return Hidden(node.path, f"view {self.name}: {reason}")
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        """The arrays that are in no file, told of the folder that the file lies beside."""
+        found = dict(super().left_out(prefix))
+        group = self.nodes.node(prefix)
+        if group is not None and self.shows(group):
+            self._files(group)
+            for path, reason in self._left_out.get(group.path, ()):
+                found[split_key(path)[1]] = reason
+        return found
 
     def hidden(self, prefix: Key = ROOT_PREFIX) -> Iterator[Hidden]:
         yield from super().hidden(prefix)

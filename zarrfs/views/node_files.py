@@ -201,3 +201,10 @@ class NodeFilesView(View):
         for node in self.nodes.walk(prefix):
             if self.shows(node) and (reason := self._files(node).reason):
                 yield Hidden(node.path, f"view {self.name}: {reason}")
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        found = dict(super().left_out(prefix))
+        for node in self.nodes.children(prefix):
+            if self.shows(node) and (reason := self._files(node).reason):
+                found[split_key(node.path)[1]] = reason
+        return found

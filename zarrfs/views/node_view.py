@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from zarrfs.errors import InvalidMetadataError, KeyNotFoundError, ZarrfsError
@@ -105,6 +105,14 @@ class NodeView(View):
             reason = self._reason(node)
             if reason:
                 yield Hidden(node.path, f"view {self.name}: {reason}")
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        found = dict(super().left_out(prefix))
+        for node in self.nodes.children(prefix):
+            reason = self._reason(node)
+            if reason:
+                found[split_key(node.path)[1]] = reason
+        return found
 
     def _reason(self, node: SourceNode) -> str:
         if node.is_array:

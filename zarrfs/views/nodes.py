@@ -120,6 +120,16 @@ class SourceNodes:
             children = (c.name for c in self.source.list_dir(Key(path)) if c.is_prefix)
             pending += sorted((join_key(path, name) for name in children), reverse=True)
 
+    def children(self, path: str) -> Iterator[SourceNode]:
+        """Yield the nodes directly below a path, by name; none below an array."""
+        if self.array_above(path) is not None:
+            return
+        names = sorted(c.name for c in self.source.list_dir(Key(path)) if c.is_prefix)
+        for name in names:
+            node = self.node(join_key(path, name))
+            if node is not None:
+                yield node
+
     def _find(self, path: str) -> SourceNode | None:
         try:
             node = self._hierarchy.node(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from zarrfs.errors import KeyNotFoundError
-from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
+from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, LeavesOut, Listed
 from zarrfs.views.view import ROOT_PREFIX, Hidden, HidesNodes, View
 from zarrfs.zarr_format.keys import join_key
 
@@ -44,6 +44,11 @@ class Subfolders(View):
             if isinstance(view, HidesNodes):
                 for path, reason in view.hidden():
                     yield Hidden(join_key(name, path), reason)
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        name, _, rest = prefix.partition("/")
+        view = self.views.get(name)
+        return view.left_out(Key(rest)) if isinstance(view, LeavesOut) else {}
 
     def _view(self, key: Key) -> tuple[Backend, Key]:
         name, slash, rest = key.partition("/")

@@ -8,11 +8,11 @@ over keys. What a view shows is its subclass's business (`get`, `stat`,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from zarrfs.errors import ReadOnlyError
-from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
+from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, LeavesOut, Listed
 from zarrfs.zarr_format.keys import join_key
 
 ROOT_PREFIX = Key("")
@@ -90,6 +90,9 @@ class View(ABC):
     def hidden(self, prefix: Key = ROOT_PREFIX) -> Iterator[Hidden]:
         if isinstance(self.source, HidesNodes):
             yield from self.source.hidden(prefix)
+
+    def left_out(self, prefix: Key) -> Mapping[str, str]:
+        return self.source.left_out(prefix) if isinstance(self.source, LeavesOut) else {}
 
 
 def is_empty(view: View, prefix: str) -> bool:

@@ -14,8 +14,12 @@ from tests.suites.dict_backend import DictBackend
 from tests.unit.views.conftest import Store
 from tests.unit.views.stores import assert_all_same
 from zarrfs.errors import KeyNotFoundError, ReadOnlyError
-from zarrfs.storage.backend import Backend, Buffer, Key
+from zarrfs.storage.backend import Backend, Buffer, Key, LeavesOut
 from zarrfs.storage.hierarchy import Hierarchy
+from zarrfs.storage.tree import ROOT
+from zarrfs.vfs.key_tree import KeyTree
+from zarrfs.vfs.zarr_attributes import ZarrAttributes
+from zarrfs.vfs.zarr_nodes import ZarrNodes
 from zarrfs.views.registry import apply_views
 from zarrfs.views.view import HidesNodes
 
@@ -228,3 +232,24 @@ def test_values_are_exact(v3_store: Store) -> None:
     backend.delete(Key("c/0"))
     filled = np.full(3, 0xFFF8000000000123, "<u8").tobytes()
     assert bytes(shown(backend, "flat").get(Key("array.raw"))) == filled
+
+
+def test_folders_tell_what_they_leave_out() -> None:
+    backend = DictBackend()
+    zarray = {
+        "zarr_format": 2, "shape": [2], "chunks": [2], "dtype": "|O", "fill_value": None,
+        "compressor": None, "filters": [{"id": "pickle"}], "order": "C",
+    }  # fmt: skip
+    backend.set(Key("a/bad/.zarray"), json.dumps(zarray).encode())
+    backend.set(Key("a/note"), b"")
+    view = shown(backend, "v3")
+    assert isinstance(view, LeavesOut)
+    assert "pickle" in view.left_out(Key("a"))["bad"]
+    assert view.left_out(Key("")) == {}
+    attributes = ZarrAttributes(tree := KeyTree(view), ZarrNodes(tree))
+    folder = tree.lookup(ROOT, b"a").nodeid
+    assert "pickle" in json.loads(attributes.value(folder, b"user.zarr.hidden"))["bad"]
+    assert attributes.names(ROOT) == []
+    stacked = shown(backend, "v3", "v2")
+    assert isinstance(stacked, LeavesOut)
+    assert stacked.left_out(Key("a")) == view.left_out(Key("a"))
