@@ -202,6 +202,7 @@ def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) 
         noexec=options.noexec,
         noatime=options.noatime,
         debug=options.debug,
+        **({} if options.threads is None else {"threads": options.threads}),
     )
     return mount_fusepy(vfs, target, chosen)
 

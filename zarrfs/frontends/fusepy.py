@@ -25,7 +25,6 @@ from zarrfs.frontends.fusepy_operations import FusepyOperations
 from zarrfs.vfs.operations import FileSystem
 
 _LIBRARY_CHOICES = ("FUSE_LIBRARY_PATH", "FUSE_LIBRARY_NAME")
-_MAX_THREADS = 10
 _import_lock = threading.Lock()
 
 
@@ -40,6 +39,8 @@ class FusepyOptions:
     read_only: bool = False
     noexec: bool = False
     noatime: bool = False
+    threads: int = 10
+    """At most so many threads answer (libfuse 3.12 and later; others decide themselves)."""
     debug: bool = False
     """libfuse writes each request to stderr."""
 
@@ -130,7 +131,7 @@ class FusepyMount:
             options |= {"nonempty": True, "big_writes": sys.platform == "linux"}
         elif _libfuse_version(self._binding) >= (3, 12):
             # Its own default number of idle threads is one that it then complains of.
-            options |= {"max_threads": _MAX_THREADS, "max_idle_threads": _MAX_THREADS}
+            options |= {"max_threads": chosen.threads, "max_idle_threads": chosen.threads}
         return options
 
     def unmount(self, *, lazy: bool = False) -> None:
