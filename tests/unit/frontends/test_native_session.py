@@ -138,7 +138,7 @@ def test_fuzzed_messages_get_an_answer_each() -> None:
     files = filesystem()
     with served(files) as (peer, session):
 
-        @settings(max_examples=150)
+        @settings(max_examples=100)
         @given(
             st.one_of(st.sampled_from(sorted(WIRE)), st.integers(0, 0xFFFFFFFF)),
             BODIES,

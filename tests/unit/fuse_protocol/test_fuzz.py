@@ -21,7 +21,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(WIRE)), BODIES, st.binary(max_size=64))
 def test_parsers(opcode: Opcode, body: bytes, stale: bytes) -> None:
     message = bytearray(request(opcode, body))
@@ -34,7 +34,7 @@ def test_parsers(opcode: Opcode, body: bytes, stale: bytes) -> None:
     assert isinstance(parsed, tuple)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.binary(max_size=120), st.integers(0, 160))
 def test_headers(message: bytes, end: int) -> None:
     try:
