@@ -6,6 +6,7 @@ opened and that nothing stays open when one of them fails. Any thread may call.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from zarrfs.storage.tree import FileTree
     from zarrfs.vfs.filesystem import Vfs
     from zarrfs.vfs.options import VfsOptions
+
+_log = logging.getLogger("zarrfs.mounting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,9 @@ def mount_filesystem(vfs: Vfs, target: str, fsname: str, options: MountOptions) 
         return mount_native(vfs, target, chosen_native)
     from zarrfs.frontends.fusepy import FusepyOptions, mount_fusepy
 
+    for name in ("passthrough", "read_ahead_bytes", "idle_timeout_s"):
+        if getattr(options, name):
+            _log.warning("%s: %s has no effect with the fusepy frontend", target, name)
     chosen = FusepyOptions(
         fsname=fsname,
         allow_other=options.allow_other,
