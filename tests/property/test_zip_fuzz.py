@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property.scratch import scratch_folder
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
 from zarrfs.errors import ZarrfsError
 from zarrfs.storage.backend import Key
@@ -69,8 +69,8 @@ def read_everything(path: Path) -> list[bytes]:
 
 
 def check(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.zip"
+    with scratch_folder() as folder:
+        path = folder / "a.zip"
         path.write_bytes(data)
         with suppress(ZarrfsError):
             repair(str(path), dry_run=True)
@@ -84,7 +84,7 @@ def check(data: bytes) -> None:
         assert set(served) <= CONTENTS | {b""}
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(edits)
 def test_edited_archives(edited: list[tuple[int, bytes]]) -> None:
     data = bytearray(ORIGINAL)
@@ -99,15 +99,15 @@ def test_cut_and_spliced_archives(start: int, stop: int, between: bytes) -> None
     check(ORIGINAL[:start] + between + ORIGINAL[stop:])
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(edits)
 def test_repaired_and_compacted_archives(edited: list[tuple[int, bytes]]) -> None:
     """Whatever repair and compacting make of it, every content served is a right one."""
     data = bytearray(ORIGINAL[:DIRECTORY])
     for position, replacement in edited:
         data[position : position + len(replacement)] = replacement
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.zip"
+    with scratch_folder() as folder:
+        path = folder / "a.zip"
         path.write_bytes(data)
         for change in (repair, compact):
             with suppress(ZarrfsError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property.scratch import scratch_folder
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
 from zarrfs.storage.backend import Key
 from zarrfs.storage.tree import ROOT, NodeId
@@ -75,8 +75,8 @@ def by_zipfile(file: Path) -> dict[str, bytes]:
 @settings(max_examples=80)
 @given(archives)
 def test_entries_equal_those_of_zipfile(archive: RawZip) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = archive.write(Path(folder) / "a.zip")
+    with scratch_folder() as folder:
+        file = archive.write(folder / "a.zip")
         expected = by_zipfile(file)
         backend = ZipBackend.open(str(file), read_only=True)
         try:
@@ -87,11 +87,11 @@ def test_entries_equal_those_of_zipfile(archive: RawZip) -> None:
             backend.close()
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(archives)
 def test_compacting_changes_nothing_that_is_seen(archive: RawZip) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = archive.write(Path(folder) / "a.zip")
+    with scratch_folder() as folder:
+        file = archive.write(folder / "a.zip")
         expected = by_zipfile(file)
         result = compact(str(file))
         assert result.after_bytes == file.stat().st_size
@@ -124,8 +124,8 @@ def check_tree(backend: ZipBackend) -> None:
 @settings(max_examples=40)
 @given(st.lists(raw_entries(), min_size=1, max_size=12), st.integers(47, 400))
 def test_windows_do_not_matter(entries: list[RawEntry], window_bytes: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = RawZip(entries).write(Path(folder) / "a.zip")
+    with scratch_folder() as folder:
+        file = RawZip(entries).write(folder / "a.zip")
         fd = os.open(file, os.O_RDONLY)
         try:
             end = locate(fd, file.stat().st_size, "a.zip")

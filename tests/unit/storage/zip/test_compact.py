@@ -34,7 +34,7 @@ def accepted(path: Path) -> None:
         assert archive.testzip() is None
     for command in (["unzip", "-tqq"], ["7z", "t", "-bd"]):
         if shutil.which(command[0]):
-            subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=60)
+            subprocess.run([*command, str(path)], check=True, capture_output=True, timeout=100)
 
 
 def test_replaced_and_deleted_entries_go(tmp_path: Path) -> None:

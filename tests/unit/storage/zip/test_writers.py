@@ -56,7 +56,7 @@ def content_of(path: Path) -> dict[str, bytes]:
 
 def run(*command: str, cwd: Path) -> None:
     environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, env=environment, timeout=60)
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, env=environment, timeout=100)
 
 
 @pytest.mark.parametrize("options", [["-r"], ["-r", "-0"], ["-r", "-fz"], ["-r", "-D"]])
@@ -74,7 +74,7 @@ def test_info_zip_through_a_pipe(folder: Path) -> None:
             stderr=subprocess.DEVNULL,
             check=True,
             env=os.environ | {"LC_ALL": "C.UTF-8"},
-            timeout=60,
+            timeout=100,
         )
     assert content_of(folder.parent / "a.zip") == FILES
 
