@@ -87,10 +87,6 @@ class Counters:
         """Return the requests being worked on now."""
         return [busy for thread in self._threads if (busy := thread.in_flight) is not IDLE]
 
-    def total(self) -> int:
-        """Return how many requests were answered."""
-        return sum(sum(thread.operations) for thread in self._threads)
-
     def snapshot(self) -> CounterSnapshot:
         """Return the sums as of now."""
         now_ns = time.perf_counter_ns()

@@ -96,7 +96,6 @@ class Crew:
         """Bring in threads while those who read are stuck; returns at `end`."""
         quiet = _TICKS_UNTIL_SLEEP + 1
         before: list[InFlight] = []
-        done_before = -1
         while not self._ended:
             if quiet > _TICKS_UNTIL_SLEEP:
                 self.watch_sleeps = True
@@ -109,8 +108,7 @@ class Crew:
                 quiet = 0
             time.sleep(_TICK_S)
             now = self._counters.in_flight()
-            done = self._counters.total()
-            quiet = quiet + 1 if not now and done == done_before else 0
+            quiet = 0 if now else quiet + 1
             if len(now) >= self._reading and all(busy in before for busy in now):
                 self.bring_in()
-            before, done_before = now, done
+            before = now
