@@ -67,11 +67,14 @@ class Contents:
             size = min(size, node.size - offset)
             if size <= 0:
                 return b""
-            plan = list(pieces(node.extents, offset, size))
-            if len(plan) == 1 and plan[0].source is not None and plan[0].source < IN_ARCHIVE:
-                found = self._space.mapped_view(plan[0].source, size)
-                if found is not None:
-                    return found
+            extents = node.extents
+            if extents:
+                start, stop, source = extents[0]  # of a chunk there is mostly but one
+                if start <= offset and offset + size <= stop and source < IN_ARCHIVE:
+                    found = self._space.mapped_view(source + offset - start, size)
+                    if found is not None:
+                        return found
+            plan = list(pieces(extents, offset, size))
             epoch = self._space.pin()
         return self._gather(node.nodeid, plan, epoch)
 

@@ -223,6 +223,12 @@ class Journal:
             if wanted > self._synced:
                 self._sync_all()
 
+    @property
+    def dead_bytes(self) -> int:
+        """What `reclaim` would give back."""
+        with self.lock:
+            return sum(end - begin for begin, end in self._dead + self._dead_marked)
+
     def reclaim(self) -> None:
         """Give back now what died; two syncs make sure that its death is durable.
 

@@ -9,7 +9,7 @@ On the file (little-endian), 12 bytes before the payload:
 
     u16 magic | u8 type | u8 0 | u32 payload length | u32 crc32
 
-The CRC-32 covers header and payload, itself as zeros.
+The CRC-32 covers all but itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from zlib import crc32
 
 HEADER = Struct("<HBBII")
+_BEFORE_CRC = Struct("<HBBI")
+_CRC = Struct("<I")
 MAGIC = 0x5AF5
 NOT_RELOCATED = (1 << 64) - 1
 NOT_CHECKED = -1
@@ -274,8 +276,8 @@ def encode(record: Record) -> bytes:
     """Return the record as it lies in the journal."""
     layout = Layout.by_class[type(record)]
     payload = layout.pack(record)
-    crc = crc32(payload, crc32(HEADER.pack(MAGIC, layout.number, 0, len(payload), 0)))
-    return HEADER.pack(MAGIC, layout.number, 0, len(payload), crc) + payload
+    head = _BEFORE_CRC.pack(MAGIC, layout.number, 0, len(payload))
+    return head + _CRC.pack(crc32(payload, crc32(head))) + payload
 
 
 def decode(buffer: bytes, position: int) -> tuple[Record, int] | None:
@@ -283,11 +285,12 @@ def decode(buffer: bytes, position: int) -> tuple[Record, int] | None:
     start = position + HEADER.size
     if start > len(buffer):
         return None
-    magic, number, zero, length, stored_crc = HEADER.unpack_from(buffer, position)
+    magic, number, _, length, stored_crc = HEADER.unpack_from(buffer, position)
     layout = Layout.by_type.get(number)
     payload = buffer[start : start + length]
     if magic != MAGIC or layout is None or len(payload) != length:
         return None
-    if crc32(payload, crc32(HEADER.pack(magic, number, zero, length, 0))) != stored_crc:
+    head = buffer[position : position + _BEFORE_CRC.size]
+    if crc32(payload, crc32(head)) != stored_crc:
         return None
     return layout.unpack(payload), start + length

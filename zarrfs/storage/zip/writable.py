@@ -88,7 +88,7 @@ class WritableZip(TreeKeys):
         self._committed_version = -1 if never_committed else self._ledger.version
         """The tree's version that the archive has. Guarded by: _commit_lock."""
         self._closed = False  # Guarded by: _commit_lock
-        self._timer = CommitTimer(self.commit, commit_interval_s, self.location)
+        self._timer = CommitTimer(self._commit_in_time, commit_interval_s, self.location)
         if commit_interval_s > 0:
             self._ledger.over_watermark = self._timer.nudge
             self._ledger.watermark_bytes = SPOOLED_BYTES
@@ -121,7 +121,13 @@ class WritableZip(TreeKeys):
             if not self._closed:
                 self._commit()
 
-    def _commit(self, *, last: bool = False) -> None:
+    def _commit_in_time(self) -> None:
+        """The timer's commit, which promises nobody anything."""
+        with self._commit_lock:
+            if not self._closed:
+                self._commit(promised=False)
+
+    def _commit(self, *, promised: bool = True, last: bool = False) -> None:
         opened = self._opened
         with self._lock:
             version = self._ledger.version
@@ -132,14 +138,25 @@ class WritableZip(TreeKeys):
             pin = self._ledger.space.pin()
         try:
             if plan.changes_nothing and opened.named:
-                self._ledger.journal.sync()  # or a crash may bring back what is undone
+                if promised:
+                    self._ledger.journal.sync()  # or a crash may bring back what is undone
                 self._committed_version = version
                 return
             appended = self._append(plan, position)
-            if not last:
-                self._settle(plan, appended, version)
+            if last:
+                return
+            self._settle(plan, appended, version)
+            if self._ledger.journal.dead_bytes > SPOOLED_BYTES // 2:
+                self._ledger.journal.reclaim()
         finally:
             self._ledger.space.unpin(pin)
+            self._raise_watermark()
+
+    def _raise_watermark(self) -> None:
+        """What is dead is given back only after the next syncs, what is open not at all."""
+        with self._lock:
+            if self._ledger.watermark_bytes is not None:
+                self._ledger.watermark_bytes = self._ledger.space.in_use_bytes + SPOOLED_BYTES
 
     def _append(self, plan: Plan, position: int) -> Appended:
         """Write a commit to the archive, to the last byte, or leave it as it was."""
@@ -194,9 +211,6 @@ class WritableZip(TreeKeys):
                 self._ledger.commit(settled)
             if nothing_since:
                 self._committed_version = self._ledger.version
-            if self._ledger.watermark_bytes is not None:
-                # What is dead is given back only after the next syncs.
-                self._ledger.watermark_bytes = self._ledger.space.in_use_bytes + SPOOLED_BYTES
 
     def _is_as_planned(self, settled: Settled, source: Source) -> bool:
         """Whether a node still has the content that was written for it."""

@@ -12,7 +12,7 @@ LINK = bytes.fromhex(
     "02"  # type: Link
     "00"
     "20000000"  # payload length 32
-    "65a8c068"  # crc32 of all but itself, which counts as zeros
+    "4b8201e7"  # crc32 of all but itself
     "0700000000000000"  # nodeid 7
     "0100000000000000"  # parent 1
     "0500000000000000"  # time_ns 5

@@ -174,6 +174,15 @@ class TestCommits:
         assert space.in_use_bytes < 1 << 20
         assert opened.get(Key("b")) == b"\1" * (1 << 20)
 
+    def test_dead_journal_space_is_given_back_though_nobody_syncs(
+        self, opened: WritableZip, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zarrfs.storage.zip.writable.SPOOLED_BYTES", 2 << 20)
+        for number in range(6):
+            opened.set(Key("k"), bytes([number]) * (1 << 20))
+            opened.commit()
+        assert os.stat(journal_path(str(path))).st_blocks * 512 < 4 << 20
+
     def test_again_and_again(self, opened: WritableZip, path: Path) -> None:
         expected: dict[str, bytes] = {}
         for number in range(12):
