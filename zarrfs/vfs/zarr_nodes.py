@@ -134,21 +134,30 @@ class ZarrNodes:
             return None, None
         try:
             for name in NODE_DOCUMENTS:
-                try:
-                    entry = self._tree.lookup(folder, name.encode())
-                except (ZarrfsError, OSError):
-                    continue
-                try:
-                    if stat.S_ISREG(entry.attr.mode):
-                        signature = (name, entry.attr.mtime_ns, entry.attr.size)
-                        if known is not None and known.signature == signature:
-                            return signature, known.node
-                        return signature, self._parse(prefix, name, entry)
-                finally:
-                    self._let_go(entry.nodeid)
+                found = self._look_at(folder, prefix, name, known)
+                if found is not None:
+                    return found
         finally:
             self._let_go(folder)
         return None, None
+
+    def _look_at(
+        self, folder: NodeId, prefix: str, name: str, known: _Known | None
+    ) -> tuple[_Signature, ZarrNode | None] | None:
+        """Do `_look` for one document's name; None when there is no such file."""
+        try:
+            entry = self._tree.lookup(folder, name.encode())
+        except (ZarrfsError, OSError):
+            return None
+        try:
+            if not stat.S_ISREG(entry.attr.mode):
+                return None
+            signature = (name, entry.attr.mtime_ns, entry.attr.size)
+            if known is not None and known.signature == signature:
+                return signature, known.node
+            return signature, self._parse(prefix, name, entry)
+        finally:
+            self._let_go(entry.nodeid)
 
     def _walk(self, prefix: str) -> NodeId:
         """Return the folder of a prefix with one reference counted (none for the root)."""
