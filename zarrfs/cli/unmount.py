@@ -14,6 +14,7 @@ from zarrfs.daemon.background_records import (
     take_failure,
     wait_until_gone,
 )
+from zarrfs.daemon.control import Question, ask_all
 from zarrfs.daemon.error_json import error_from_json
 from zarrfs.daemon.mounting_table import Mounted, canonical_target, mounted_at
 from zarrfs.errors import (
@@ -61,15 +62,40 @@ def _unmount(target: str, lazy: bool, timeout_s: float | None) -> None:
         if not mounted.is_ours:
             reason = f"a {mounted.fstype} mount, not one of zarrfs"
             raise InvalidArgumentError(target, reason, remedy=f"umount {target}")
-    server = _server(mounted) if mounted else None
-    _take_down(target, lazy=lazy)
-    if lazy or mounted is None or server is None:
-        return
-    if not wait_until_gone(server, timeout_s):
-        reason = f"unmounted, but process {server.pid} is still writing"
-        raise UnavailableError(target, reason)
+    if lazy or mounted is None:
+        _take_down(target, lazy=lazy)
+    elif record := read_record(mounted):
+        _take_down(target, lazy=False)
+        _wait_for_process(mounted, record, timeout_s)
+    elif service := _find_service(target):
+        # Asked before, so that the answer cannot be missed.
+        with Question(service, "wait", target=target) as question:
+            _take_down(target, lazy=False)
+            _wait_for_service(mounted, question, timeout_s)
+    else:
+        _take_down(target, lazy=False)
+
+
+def _wait_for_process(mounted: Mounted, record: MountRecord, timeout_s: float | None) -> None:
+    """Wait for the process of a mount of its own."""
+    if not wait_until_gone(record, timeout_s):
+        reason = f"unmounted, but process {record.pid} is still writing"
+        raise UnavailableError(mounted.target, reason)
     if failure := take_failure(mounted):
-        raise _not_written(error_from_json(failure), server.source)
+        raise _not_written(error_from_json(failure), record.source)
+
+
+def _wait_for_service(mounted: Mounted, question: Question, timeout_s: float | None) -> None:
+    """Wait until a service's worker, or the worker's successor, has written everything."""
+    try:
+        failure = question.answer(timeout_s)["failure"]
+    except TimeoutError:
+        raise UnavailableError(mounted.target, "unmounted, but still being written") from None
+    except UnavailableError as error:
+        reason = f"unmounted, but the service ended before it said that all is written ({error})"
+        raise UnavailableError(mounted.target, reason) from error
+    if failure is not None:
+        raise _not_written(error_from_json(failure), mounted.source)
 
 
 def _not_written(error: ZarrfsError, source: str) -> ZarrfsError:
@@ -80,16 +106,11 @@ def _not_written(error: ZarrfsError, source: str) -> ZarrfsError:
     return error
 
 
-def _server(mounted: Mounted) -> MountRecord | None:
-    """Return the process that serves a mount: of its own, or the worker of a service."""
-    if record := read_record(mounted):
-        return record
-    from zarrfs.daemon.control import ask_all
-
-    for _, answer in ask_all("status"):
-        for mount in answer.get("mounts", ()):
-            if mount["target"] == mounted.target and mount["pid"]:
-                return MountRecord.of(mount["pid"], mount["source"], mounted.target)
+def _find_service(target: str) -> str | None:
+    """Return the control socket of the supervisor that has a mount."""
+    for path, answer in ask_all("status"):
+        if any(mount["target"] == target for mount in answer.get("mounts", ())):
+            return path
     return None
 
 

@@ -6,15 +6,13 @@ folder that only this user can write. Source: pidfd_open(2), proc_pid_stat(5).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
-import stat
 from dataclasses import asdict, dataclass
 
 from zarrfs.daemon.mounting_table import Mounted
-from zarrfs.errors import DeniedError
+from zarrfs.daemon.runtime_folders import find_files, runtime_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +32,6 @@ class MountRecord:
         return cls(pid, _started(pid), source, target)
 
 
-def runtime_folder() -> str:
-    """Return the folder for what lives as long as this boot; make it if need be.
-
-    Raises: DeniedError when somebody else could write there.
-    """
-    uid = os.geteuid()
-    base = "/run" if uid == 0 else os.environ.get("XDG_RUNTIME_DIR", "")
-    folder = os.path.join(base, "zarrfs") if os.path.isdir(base) else f"/tmp/zarrfs-{uid}"
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
-    status = os.lstat(folder)
-    if status.st_uid != uid or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
-        raise DeniedError(folder, "others can write there", remedy=f"chmod 700 {folder}")
-    return folder
-
-
 def record_failure(path: str, error: dict[str, str]) -> None:
     """Let `take_failure` find out that a mount did not end well."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -59,32 +41,37 @@ def record_failure(path: str, error: dict[str, str]) -> None:
 
 def take_failure(mounted: Mounted) -> dict[str, str] | None:
     """Return what `record_failure` left for a mount that is gone, once."""
-    path = _path(mounted)
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            error = json.load(file).get("error")
-        os.unlink(path)
-    except (OSError, ValueError):
-        return None
-    return error if isinstance(error, dict) else None
+    for path in find_files(_name(mounted)):
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                error = json.load(file).get("error")
+            os.unlink(path)
+        except (OSError, ValueError):
+            continue
+        if isinstance(error, dict):
+            return error
+    return None
 
 
 def write_record(mounted: Mounted, source: str) -> str:
     """Record that this process serves a mount; return the record's path."""
     record = MountRecord.of(os.getpid(), source, mounted.target)
-    path = _path(mounted)
+    path = os.path.join(runtime_folder(), _name(mounted))
     _write(path, asdict(record))
     return path
 
 
 def read_record(mounted: Mounted) -> MountRecord | None:
     """Return who serves a mount, if that process lives and was recorded by this user."""
-    try:
-        with open(_path(mounted), encoding="utf-8", errors="surrogateescape") as file:
-            record = MountRecord(**json.load(file))
-    except (OSError, ValueError, TypeError):
-        return None
-    return record if record.started and _started(record.pid) == record.started else None
+    for path in find_files(_name(mounted)):
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                record = MountRecord(**json.load(file))
+        except (OSError, ValueError, TypeError):
+            continue
+        if record.started and _started(record.pid) == record.started:
+            return record
+    return None
 
 
 def wait_until_gone(record: MountRecord, timeout_s: float | None = None) -> bool:
@@ -111,8 +98,8 @@ def _write(path: str, values: dict[str, object]) -> None:
     os.replace(temporary, path)
 
 
-def _path(mounted: Mounted) -> str:
-    return os.path.join(runtime_folder(), f"mount-{mounted.device}.json")
+def _name(mounted: Mounted) -> str:
+    return f"mount-{mounted.device}.json"
 
 
 def _started(pid: int) -> str:

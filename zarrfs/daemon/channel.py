@@ -98,6 +98,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """Supervisor: nobody uses the mount; write everything out and end, if that succeeds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Supervisor: make everything durable now (commit, snapshot)."""
 
@@ -114,13 +119,13 @@ class Dump:
 
 Message: TypeAlias = (
     Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Renew | Finished
-    | Serve | Stop | Save | Report | Dump
+    | Serve | Stop | Rest | Save | Report | Dump
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
         *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Renew, Finished),
-        *(Serve, Stop, Save, Report, Dump),
+        *(Serve, Stop, Rest, Save, Report, Dump),
     )
 }
 

@@ -1,32 +1,35 @@
 """The control socket: how `zarrfs status` and `zarrfs unmount` reach a supervisor.
 
-Owns the runtime folder, the socket's modes and the exchange: a client sends
-one line of JSON, `{"op": NAME, ...}`, and gets one line back, an object with
-`ok` or `error`. Only root and the supervisor's own user are answered
-(SO_PEERCRED). The server is part of the supervisor's loop and never waits; the
-client waits, with a limit.
+Owns the socket's modes and the exchange: a client sends one line of JSON,
+`{"op": NAME, ...}`, and gets one line back, an object with `ok` or `error`. A
+request may be answered later, when what it waits for has come. Only root and
+the supervisor's own user are answered (SO_PEERCRED). The server is part of the
+supervisor's loop and never waits; the client waits, with a limit.
 
-Source: unix(7); XDG Base Directory Specification, "XDG_RUNTIME_DIR".
+Source: unix(7).
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import logging
 import os
 import socket
-import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
-from zarrfs.errors import DeniedError, UnavailableError, ZarrfsError
+from zarrfs.daemon.runtime_folders import find_files
+from zarrfs.errors import UnavailableError, ZarrfsError
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
+Answer: TypeAlias = dict[str, Any]
+Later: TypeAlias = Callable[[], Answer | None]
+"""Returns the answer once there is one; called after each turn of the loop."""
+Handler: TypeAlias = Callable[[dict[str, Any]], Answer | Later]
 
 _MAX_LINE_BYTES: Final = 1 << 20
+_CONNECT_LIMIT_S: Final = 10.0
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
 _log = logging.getLogger("zarrfs.control")
 
@@ -38,38 +41,9 @@ class Loop(Protocol):
     def unlisten(self, fileobj: socket.socket) -> None: ...
 
 
-def runtime_folder() -> str:
-    """Return this user's folder for sockets, made with mode 0700 if need be.
-
-    Raises: DeniedError, when somebody else owns it or may write to it.
-    """
-    folder = _runtime_folder_path()
-    with contextlib.suppress(FileExistsError):
-        os.makedirs(folder, mode=0o700)
-    status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise DeniedError(
-            folder, "is not this user's own folder", remedy="remove it, or set XDG_RUNTIME_DIR"
-        )
-    return folder
-
-
-def _runtime_folder_path() -> str:
-    if given := os.environ.get("RUNTIME_DIRECTORY"):  # set by systemd for RuntimeDirectory=
-        return given.split(":")[0]
-    if os.geteuid() == 0:
-        return "/run/zarrfs"
-    if base := os.environ.get("XDG_RUNTIME_DIR"):
-        return os.path.join(base, "zarrfs")
-    return f"/tmp/zarrfs-{os.geteuid()}"
-
-
 def find_sockets() -> list[str]:
     """Return the control sockets that this user may talk to; root's are all."""
-    patterns = [os.path.join(_runtime_folder_path(), "*.sock"), "/run/zarrfs*/*.sock"]
-    if os.geteuid() == 0:
-        patterns += ["/run/user/*/zarrfs/*.sock", "/tmp/zarrfs-*/*.sock"]
-    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    return find_files("*.sock")
 
 
 class ControlServer:
@@ -81,6 +55,7 @@ class ControlServer:
         self.path = path
         self._handlers = handlers
         self._connections: dict[socket.socket, bytearray] = {}
+        self._later: dict[socket.socket, Later] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -95,7 +70,18 @@ class ControlServer:
         self._socket.listen(16)
         loop.listen(self._socket, self._accept)
 
+    def look(self) -> None:
+        """Give the answers that were waited for and have come."""
+        for connection, later in list(self._later.items()):
+            if (answer := later()) is not None:
+                del self._later[connection]
+                self._send(connection, {"ok": True, **answer})
+
     def close(self) -> None:
+        self._accept()  # who asked just now is answered still
+        for connection in list(self._connections):
+            self._read(connection)
+        self.look()
         for connection in list(self._connections):
             self._drop(connection)
         self._loop.unlisten(self._socket)
@@ -132,27 +118,34 @@ class ControlServer:
         if not data or len(buffer) > _MAX_LINE_BYTES:
             self._drop(connection)
             return
-        while b"\n" in buffer:
+        while b"\n" in buffer and connection in self._connections:
             line, _, rest = buffer.partition(b"\n")
             buffer[:] = rest
-            answer = json.dumps(self._answer(bytes(line))).encode() + b"\n"
-            if not _send_now(connection, answer):
-                self._drop(connection)
-                return
+            answer = self._answer(bytes(line))
+            if callable(answer):
+                self._later[connection] = answer
+            else:
+                self._send(connection, answer)
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> Answer | Later:
         try:
             request = json.loads(line)
             handler = self._handlers[request.pop("op")]
         except (ValueError, KeyError, AttributeError, TypeError):
             return {"error": "not a request"}
         try:
-            return {"ok": True, **handler(request)}
+            answer = handler(request)
         except (ZarrfsError, OSError) as error:
             return {"error": str(error)}
+        return answer if callable(answer) else {"ok": True, **answer}
+
+    def _send(self, connection: socket.socket, answer: Answer) -> None:
+        if not _send_now(connection, json.dumps(answer).encode() + b"\n"):
+            self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
         del self._connections[connection]
+        self._later.pop(connection, None)
         self._loop.unlisten(connection)
         connection.close()
 
@@ -166,25 +159,52 @@ def _send_now(connection: socket.socket, data: bytes) -> bool:
         return False
 
 
-def ask(path: str, op: str, *, timeout_s: float = 10.0, **parameters: Any) -> dict[str, Any]:
+class Question:
+    """A request on its way to a supervisor; ask first, and take the answer when it suits."""
+
+    def __init__(self, path: str, op: str, **parameters: Any) -> None:
+        """Send it. Raises: UnavailableError."""
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(_CONNECT_LIMIT_S)
+        try:
+            self._socket.connect(path)
+            self._socket.sendall(json.dumps({"op": op, **parameters}).encode() + b"\n")
+        except OSError as error:
+            self._socket.close()
+            raise UnavailableError(path, f"no answer: {error}") from error
+
+    def __enter__(self) -> Question:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def answer(self, timeout_s: float | None) -> Answer:
+        """Wait for the answer. Raises: UnavailableError; TimeoutError when time ran out."""
+        self._socket.settimeout(timeout_s)
+        try:
+            with self._socket.makefile("rb") as answers:
+                answer: Answer = json.loads(answers.readline())
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UnavailableError(self._path, f"no answer: {error}") from error
+        if "error" in answer:
+            raise UnavailableError(self._path, str(answer["error"]))
+        return answer
+
+
+def ask(path: str, op: str, *, timeout_s: float = 10.0, **parameters: Any) -> Answer:
     """Send one request to a supervisor and return its answer.
 
     Raises: UnavailableError, when nobody answers or the answer is an error.
     """
-    request = json.dumps({"op": op, **parameters}).encode() + b"\n"
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
-            connection.connect(path)
-            connection.sendall(request)
-            with connection.makefile("rb") as answers:
-                answer = json.loads(answers.readline())
-    except (OSError, ValueError) as error:
-        raise UnavailableError(path, f"no answer: {error}") from error
-    if "error" in answer:
-        raise UnavailableError(path, str(answer["error"]))
-    result: dict[str, Any] = answer
-    return result
+    with Question(path, op, **parameters) as question:
+        try:
+            return question.answer(timeout_s)
+        except TimeoutError as error:
+            raise UnavailableError(path, f"no answer in {timeout_s:.0f} s") from error
 
 
 def ask_all(op: str, **parameters: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from zarrfs.daemon.control import ControlServer, ask, runtime_folder
+from zarrfs.daemon.control import ControlServer, ask
 from zarrfs.daemon.kept import Kept, sort_by_mount
 from zarrfs.daemon.logs import LogTarget, set_up_logging
 from zarrfs.daemon.mounting import MountSpec
 from zarrfs.daemon.native_mounter import NativeMounter
 from zarrfs.daemon.notify import Notifier, take_stored_descriptors
-from zarrfs.daemon.service_control import control_handlers
+from zarrfs.daemon.service_control import open_control
 from zarrfs.daemon.service_plan import BadConfigError, ServicePlan, read_plan
 from zarrfs.daemon.supervised import State
 from zarrfs.daemon.supervisor import Supervisor
@@ -52,6 +52,7 @@ class Service:
         self._notifier = Notifier.from_environment()
         self._ready = False
         self._metrics: int | None = None
+        self._control: ControlServer | None = None
         self.supervisor = Supervisor(
             run_worker,
             NativeMounter(),
@@ -60,14 +61,13 @@ class Service:
             keep_on_stop=lambda: self._notifier.active and restart_is_under_way(),
             stay=True,
         )
-        self.supervisor.on_change = self._tell_when_ready
+        self.supervisor.on_change = self._turned
 
     def run(self) -> int:
         self._set_up_logging()
         stored = sort_by_mount(take_stored_descriptors(), self._notifier)
-        path = self._plan.control_socket or os.path.join(runtime_folder(), f"{os.getpid()}.sock")
-        control = ControlServer(self.supervisor, path, control_handlers(self.supervisor))
-        self._start_metrics(path)
+        self._control = open_control(self.supervisor, self._plan.control_socket)
+        self._start_metrics()
         try:
             for problem in self._plan.problems:
                 _log.warning("%s", problem)
@@ -75,7 +75,8 @@ class Service:
             return self.supervisor.run()
         finally:
             self._stop_metrics()
-            control.close()
+            if self._control is not None:
+                self._control.close()
             self._notifier.barrier()
 
     def _start(self, stored: dict[str, Kept]) -> None:
@@ -111,6 +112,11 @@ class Service:
             settings = replace(settings, to=self._log_to)
         set_up_logging(settings)
 
+    def _turned(self) -> None:
+        self._tell_when_ready()
+        if self._control is not None:
+            self._control.look()
+
     def _tell_when_ready(self) -> None:
         """READY=1, once every mount answers or has been tried."""
         mounts = self.supervisor.mounts.values()
@@ -121,13 +127,16 @@ class Service:
             self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
             _log.info("ready: %d of %d mounts serving", serving, len(mounts))
 
-    def _start_metrics(self, control_path: str) -> None:
+    def _start_metrics(self) -> None:
         listen, path = self._plan.metrics_listen, self._plan.metrics_socket
         if listen is None and path is None:
             return
+        if self._control is None:
+            _log.error("no metrics without a control socket")
+            return
         self._metrics = os.fork()
         if self._metrics == 0:
-            run_metrics(control_path, listen, path)
+            run_metrics(self._control.path, listen, path)
 
     def _stop_metrics(self) -> None:
         if self._metrics is not None:

@@ -1,19 +1,26 @@
 """What a supervisor's control socket answers: reports, status, unmounting, saving.
 
+Owns how such a socket is opened, beside the records in the runtime folder.
 Used by the supervisor's one thread; nothing here waits.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import time
 from typing import Any
 
-from zarrfs.daemon.control import Handler
+from zarrfs.daemon.control import ControlServer, Handler, Later
+from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.mounting import MountSpec
+from zarrfs.daemon.runtime_folders import runtime_folder
 from zarrfs.daemon.supervised import SupervisedMount
 from zarrfs.daemon.supervisor import Supervisor
-from zarrfs.errors import InvalidArgumentError, PathNotFoundError
+from zarrfs.errors import InvalidArgumentError, PathNotFoundError, ZarrfsError
+
+_log = logging.getLogger("zarrfs.control")
 
 
 def control_handlers(supervisor: Supervisor) -> dict[str, Handler]:
@@ -38,7 +45,42 @@ def control_handlers(supervisor: Supervisor) -> dict[str, Handler]:
             mount.save()
         return {"mounts": [mount.spec.name for mount in mounts]}
 
-    return {"report": report, "status": status, "unmount": unmount, "save": save}
+    def wait(request: dict[str, Any]) -> Later:
+        mount = find(supervisor, request.get("target"))
+        return lambda: None if mount.alive else _end_of(mount)
+
+    return {"report": report, "status": status, "unmount": unmount, "save": save, "wait": wait}
+
+
+def _end_of(mount: SupervisedMount) -> dict[str, Any]:
+    failure = None if mount.error is None else error_to_json(mount.error)
+    return {"state": str(mount.state), "failure": failure}
+
+
+def open_control(supervisor: Supervisor, path: str | None = None) -> ControlServer | None:
+    """Open a supervisor's socket, in the runtime folder unless it has a path of its own.
+
+    Without one the mounts work all the same: a full disk takes none down.
+    """
+    try:
+        usual = os.path.join(runtime_folder(), f"{os.getpid()}.sock")
+        control = ControlServer(supervisor, path or usual, control_handlers(supervisor))
+    except (ZarrfsError, OSError) as error:
+        _log.error("zarrfs status and unmount will not know these mounts: %s", error)
+        return None
+    if path is not None:
+        _leave_link(usual, path)
+    return control
+
+
+def _leave_link(usual: str, path: str) -> None:
+    """Let `zarrfs status` find a socket that lies elsewhere; it goes when that is gone."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(usual)
+        os.symlink(path, usual)
+    except OSError as error:
+        _log.warning("zarrfs status will not find %s: %s", path, error)
 
 
 def find(supervisor: Supervisor, wanted: object) -> SupervisedMount:

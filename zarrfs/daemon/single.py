@@ -12,13 +12,12 @@ import os
 from dataclasses import replace
 
 from zarrfs.daemon.background_records import record_failure, write_record
-from zarrfs.daemon.control import ControlServer, runtime_folder
 from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.mounting import MountSpec
 from zarrfs.daemon.mounting_table import mounted_at
 from zarrfs.daemon.native_mounter import NativeMounter
 from zarrfs.daemon.reports import StartReport
-from zarrfs.daemon.service_control import control_handlers
+from zarrfs.daemon.service_control import open_control
 from zarrfs.daemon.supervised import State, SupervisedMount
 from zarrfs.daemon.supervisor import Supervisor
 from zarrfs.daemon.worker import run_worker
@@ -34,10 +33,16 @@ def supervise_mount(spec: MountSpec, report: StartReport) -> bool:
     """
     spec = replace(spec, name=spec.name or os.path.basename(spec.target) or "mount")
     supervisor = Supervisor(run_worker, NativeMounter())
-    control = _control(supervisor)
+    control = open_control(supervisor)
     mount = supervisor.add(spec)
     start = _Start(supervisor, mount, report)
-    supervisor.on_change = start.look
+
+    def turned() -> None:
+        start.look()
+        if control is not None:
+            control.look()
+
+    supervisor.on_change = turned
     try:
         supervisor.run()
     finally:
@@ -94,13 +99,3 @@ class _Start:
                 record_failure(self._record, error_to_json(self._mount.error))
             else:
                 os.unlink(self._record)
-
-
-def _control(supervisor: Supervisor) -> ControlServer | None:
-    """Without a control socket the mount works all the same."""
-    try:
-        path = os.path.join(runtime_folder(), f"{os.getpid()}.sock")
-        return ControlServer(supervisor, path, control_handlers(supervisor))
-    except (ZarrfsError, OSError) as error:
-        _log.warning("zarrfs status will not show this mount: %s", error)
-        return None

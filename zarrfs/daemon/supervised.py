@@ -36,6 +36,7 @@ from zarrfs.daemon.channel import (
     Opened,
     Renew,
     Report,
+    Rest,
     Save,
     Serve,
     Serving,
@@ -44,7 +45,7 @@ from zarrfs.daemon.channel import (
 from zarrfs.daemon.error_json import error_from_json, error_to_json
 from zarrfs.daemon.kept import FUSE, Kept
 from zarrfs.daemon.restarts import RestartHistory
-from zarrfs.errors import ZarrfsError
+from zarrfs.errors import UnavailableError, ZarrfsError
 
 STOP_LIMIT_S: Final = 60.0
 OPEN_FILES_GRACE_S: Final = 2.0
@@ -119,6 +120,7 @@ class SupervisedMount:
     _stop_by_s: float = 0.0
     _useful: bool = False
     _failure: str = ""
+    _finished: bool = False
     _unmounted: bool = False
     _handover: bool = False
     _renewing: bool = False
@@ -129,8 +131,9 @@ class SupervisedMount:
         """Start a worker, for a new mount or for one that is there already."""
         if self.pid is not None:
             return
-        self._failure, self._unmounted, self._useful = "", False, False
-        self.error, self._renewing = None, False
+        self._failure, self._useful, self._renewing = "", False, False
+        self._finished, self._unmounted = False, False
+        self.error = None
         self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
         self.pid, self.channel = self.host.spawn(self)
         if self.kept.fuse is not None:
@@ -204,7 +207,7 @@ class SupervisedMount:
             case Renew():
                 self._renewing = True
             case Finished(unmounted):
-                self._unmounted = unmounted
+                self._finished, self._unmounted = True, unmounted
             case _:
                 self._log.error("unexpected %s from worker %s", message, self.pid)
 
@@ -215,7 +218,10 @@ class SupervisedMount:
             self.host.drop_channel(self.channel)
             self.channel = None
         gone = self._unmounted or self._connection_gone()
-        if self.state is State.STOPPING:
+        if gone and self._left_unfinished(status, now_s):
+            self._log.warning("worker %s was killed while it wrote; a successor goes on", pid)
+            self._finish(now_s)
+        elif self.state is State.STOPPING:
             self._ended(now_s)
         elif gone:
             self._log.info("%s was unmounted", self.spec.target)
@@ -301,7 +307,7 @@ class SupervisedMount:
             and now_s - self._last_used_s >= limit_s
         ):
             self._log.info("unused for %.0f s: its worker rests", now_s - self._last_used_s)
-            self._send(Stop())
+            self._send(Rest())
 
     def _replace(self, pid: int | None, status: int, now_s: float) -> None:
         how = (
@@ -331,6 +337,26 @@ class SupervisedMount:
         else:
             self.due_s = now_s + wait_s
 
+    def _left_unfinished(self, status: int, now_s: float) -> bool:
+        """Whether the last worker of an unmounted mount died before all was written."""
+        if self._handover or self._finished or not os.WIFSIGNALED(status):
+            return False
+        if self.state is State.STOPPING and now_s >= self._stop_by_s:
+            return False
+        if self.history.died(now_s, useful=self._useful) is not None:
+            return True
+        reason = "workers died before everything was written"
+        self.error = UnavailableError(self.spec.target, reason)
+        return False
+
+    def _finish(self, now_s: float) -> None:
+        """Have a successor write what is left; it finds the connection gone and ends."""
+        if self.state is not State.STOPPING:
+            self._stop_by_s = now_s + STOP_LIMIT_S
+        self.start(now_s)
+        self._enter(State.STOPPING, now_s)
+        self.due_s = self._stop_by_s
+
     def _failed(self, reason: str, now_s: float) -> None:
         self._take_down()
         wait_s = self.history.failed()
@@ -353,7 +379,7 @@ class SupervisedMount:
             self.kept.release()
         else:
             self._take_down()
-        self._enter(State.STOPPED, now_s)
+        self._enter(State.STOPPED, now_s, "" if self.error is None else str(self.error))
         self.due_s = None
 
     def _press_on(self, now_s: float) -> None:

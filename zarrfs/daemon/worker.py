@@ -32,6 +32,7 @@ from zarrfs.daemon.channel import (
     Opened,
     Renew,
     Report,
+    Rest,
     Save,
     Serve,
     Serving,
@@ -169,9 +170,14 @@ class _Service:
                 continue
             for descriptor in received.descriptors:
                 os.close(descriptor)
-            if isinstance(received.message, Stop):
-                return self._end(unmounted=False)
-            self._obey(received.message)
+            match received.message:
+                case Stop():
+                    return self._end(unmounted=False)
+                case Rest():
+                    if self._save():
+                        return 0
+                case message:
+                    self._obey(message)
 
     def _obey(self, message: Message) -> None:
         match message:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from zarrfs.daemon.control import ControlServer, ask, ask_all, find_sockets, runtime_folder
+from zarrfs.daemon.control import ControlServer, Later, Question, ask, ask_all, find_sockets
+from zarrfs.daemon.runtime_folders import find_files, runtime_folder
 from zarrfs.errors import DeniedError, UnavailableError
 
 
@@ -24,6 +25,7 @@ class Loop:
         self.selector = selectors.DefaultSelector()
         self.stopping = False
         self.thread = threading.Thread(target=self._run)
+        self.after_each_turn: Callable[[], None] = lambda: None
 
     def listen(self, fileobj: socket.socket, ready: Callable[[], None]) -> None:
         self.selector.register(fileobj, selectors.EVENT_READ, ready)
@@ -35,6 +37,7 @@ class Loop:
         while not self.stopping:
             for key, _ in self.selector.select(0.05):
                 key.data()
+            self.after_each_turn()
 
 
 def echo(request: dict[str, Any]) -> dict[str, Any]:
@@ -45,13 +48,23 @@ def fail(_request: dict[str, Any]) -> dict[str, Any]:
     raise UnavailableError("mount a", "is not there")
 
 
+answers: list[dict[str, Any]] = []
+
+
+def later(_request: dict[str, Any]) -> Later:
+    return lambda: answers.pop() if answers else None
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlServer]:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
     loop = Loop()
     server = ControlServer(
-        loop, os.path.join(runtime_folder(), "1.sock"), {"echo": echo, "fail": fail}
+        loop,
+        os.path.join(runtime_folder(), "1.sock"),
+        {"echo": echo, "fail": fail, "later": later},
     )
+    loop.after_each_turn = server.look
     loop.thread.start()
     yield server
     loop.stopping = True
@@ -119,3 +132,24 @@ def test_a_folder_that_others_may_write_is_refused(
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
     with pytest.raises(DeniedError):
         runtime_folder()
+
+
+def test_a_request_may_be_answered_later(server: ControlServer) -> None:
+    with Question(server.path, "later") as question:
+        with pytest.raises(TimeoutError):
+            question.answer(0.2)
+        answers.append({"number": 8})
+        assert question.answer(30) == {"ok": True, "number": 8}
+    with Question(server.path, "later"):
+        pass  # gone before it is answered
+    answers.append({"number": 9})
+    assert ask(server.path, "echo")["ok"]
+
+
+def test_other_runtime_folders_of_the_user_are_looked_into(
+    server: ControlServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run/mount-0:1.json").touch()
+    assert find_files("mount-0:1.json") == [str(tmp_path / "run/mount-0:1.json")]
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    assert find_files("mount-0:1.json") == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zarrfs.daemon import background_records, mounting_table
+from zarrfs.daemon import mounting_table
 from zarrfs.daemon.background_records import (
     MountRecord,
     read_record,
@@ -117,7 +117,7 @@ def test_a_links_target_is_what_is_meant(tmp_path: Path) -> None:
 
 
 def test_who_serves_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background_records, "runtime_folder", lambda: str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     mounted = Mounted("/mnt/a", "/src.zip", "fuse.zarrfs", "0:52")
     assert read_record(mounted) is None
     path = write_record(mounted, "/src.zip")
