@@ -23,6 +23,16 @@ class ClosesCache(View):
         self.get = source.get  # type: ignore[method-assign]  # the same contract
         self.stat = source.stat  # type: ignore[method-assign]  # the same contract
 
+    @property
+    def read_only(self) -> bool:
+        return self.source.read_only
+
+    def set(self, key: Key, data: Buffer) -> None:
+        self.source.set(key, data)
+
+    def delete(self, key: Key) -> None:
+        self.source.delete(key)
+
     def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
         return self.source.get(key, start, stop)
 

@@ -19,6 +19,7 @@ from zarrfs.views.nodes import SourceNode, SourceNodes
 from zarrfs.views.view import View
 from zarrfs.zarr_format.documents import Json, decode_document, encode_document
 from zarrfs.zarr_format.keys import (
+    DOCUMENT_NAMES,
     ZARR_JSON,
     ZARRAY,
     ZATTRS,
@@ -74,6 +75,25 @@ class ConsolidatedView(View):
         self._wanted = wanted
         self._made: dict[Key, _Made] = {}
         """By key. Single reads and writes need no lock."""
+
+    @property
+    def read_only(self) -> bool:
+        return self.source.read_only
+
+    def set(self, key: Key, data: Buffer) -> None:
+        if split_key(key)[1] != ZMETADATA:  # it is made anew, whatever is written
+            self.source.set(key, data)
+            self._written(key)
+
+    def delete(self, key: Key) -> None:
+        if split_key(key)[1] != ZMETADATA:  # it is made anew, whatever is deleted
+            self.source.delete(key)
+            self._written(key)
+
+    def _written(self, key: Key) -> None:
+        prefix, name = split_key(key)
+        if name in DOCUMENT_NAMES:
+            self.nodes.forget(prefix)
 
     def get(self, key: Key, start: int = 0, stop: int | None = None) -> Buffer:
         # Each chunk passes here: most keys are told apart by their end alone.

@@ -88,12 +88,16 @@ class SameKeys(Face):
     def list_chunks(self, rest: str) -> Iterator[Listed]:
         return self._source.list_dir(self._key(rest))
 
+    def source_key(self, rest: str) -> Key:
+        """Return where the source has what the view shows by a name."""
+        return self._key(rest)
+
     def _key(self, rest: str) -> Key:
         return Key(self._prefix + rest if rest else self._path)
 
 
 class ShiftedKeys(SameKeys):
-    """`c/1/2` as `1/2`, or `c.1.2` as `1.2`; files that are no chunks are not shown.
+    """`c/1/2` as `1/2`, or `c.1.2` as `1.2`; other files keep their names.
 
     The separator stays, so a folder stays a folder and is listed as it is.
     """
@@ -109,32 +113,38 @@ class ShiftedKeys(SameKeys):
         self._shift = self._folder + self._separator
 
     def _key(self, rest: str) -> Key:
-        if self._rank == 0:
-            if rest not in ("", "0"):
-                raise KeyNotFoundError(rest)
-            return Key(join_key(self._path, "c" if rest else ""))
-        return Key(self._shift + rest if rest else self._folder)
+        if rest[:1].isdigit():  # a chunk, or some writer's temporary name for one
+            return Key(self._shift + rest if self._rank else self._folder + rest[1:])
+        if not rest:
+            return Key(self._path)
+        if rest == "c" or rest.startswith(("c/", "c.")):
+            raise KeyNotFoundError(rest)  # that is how the source calls its chunks
+        return Key(self._prefix + rest)
 
     def list_chunks(self, rest: str) -> Iterator[Listed]:
-        if self._rank == 0:
-            yield from self._list_scalar(rest)
-        elif self._separator == "/":
-            depth = rest.count("/") + 1 if rest else 0
-            folders = depth < self._rank - 1
-            for name, is_prefix in self._source.list_dir(self._key(rest)):
-                if is_prefix == folders and self._shown.decode(name, 1) is not None:
+        if rest:
+            yield from self._list_nested(rest)
+            return
+        for name, is_prefix in self._source.list_dir(Key(self._path)):
+            if self._rank == 0 and name == "c":
+                yield Listed("0", is_prefix)
+            elif name == "c":
+                yield from self._list_nested("")
+            elif not name.startswith("c."):
+                if not name[:1].isdigit():
                     yield Listed(name, is_prefix)
-        elif not rest:
-            for name, is_prefix in self._source.list_dir(Key(self._path)):
-                shown = name[2:]
-                if name.startswith("c.") and self._shown.decode(shown, self._rank) is not None:
-                    yield Listed(shown, is_prefix)
+            elif self._shown.decode(name[2:], self._rank) is not None:
+                yield Listed(name[2:], is_prefix)
 
-    def _list_scalar(self, rest: str) -> Iterator[Listed]:
-        if not rest:
-            for name, is_prefix in self._source.list_dir(Key(self._path)):
-                if name == "c" and not is_prefix:
-                    yield Listed("0", False)
+    def _list_nested(self, rest: str) -> Iterator[Listed]:
+        if self._separator != "/" or not self._rank:
+            return
+        depth = rest.count("/") + 1 if rest else 0
+        folders = depth < self._rank - 1
+        folder = self._shift + rest if rest else self._folder
+        for name, is_prefix in self._source.list_dir(Key(folder)):
+            if is_prefix == folders and self._shown.decode(name, 1) is not None:
+                yield Listed(name, is_prefix)
 
 
 class IndexedKeys(Face):

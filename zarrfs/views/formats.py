@@ -18,6 +18,7 @@ from zarrfs.views.arrays import (
     stored_array,
     unsharded_array,
 )
+from zarrfs.views.checksums import CheckedChunks, ends_with_checksum
 from zarrfs.views.chunk_cache import ChunkCache
 from zarrfs.views.chunks import SourceChunks
 from zarrfs.views.faces import Documents, Face, IndexedKeys, SameKeys, ShiftedKeys
@@ -56,7 +57,7 @@ def v2_documents(translated: translate.V2Array) -> Documents:
 
 
 class V2View(CachedView):
-    """A v3 hierarchy as v2. Shards are shown as their inner chunks."""
+    """A v3 hierarchy as v2. Shards are shown as their inner chunks, checksums are checked."""
 
     name = "v2"
 
@@ -70,8 +71,13 @@ class V2View(CachedView):
 
     def _with_stored_bytes(self, node: SourceNode) -> Face:
         array = unsharded_array(self.source, node)
+        codecs = array.document.get("codecs")
+        checked = ends_with_checksum(codecs)
+        if checked:
+            document = {**array.document, "codecs": list(codecs)[:-1]}  # type: ignore[arg-type]  # a list, or `ends_with_checksum` had said no
+            array = ChunkedArray(document, array.layout, CheckedChunks(array.chunks))
         documents = v2_documents(translate.array_to_v2(array.document))
-        if is_sharded(node.document):
+        if checked or is_sharded(node.document):
             return _indexed(documents, node, array)
         if array.layout.key_encoding.name == "v2":
             return SameKeys(documents, node.mtime_ns, self.source, node.path)

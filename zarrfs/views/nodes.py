@@ -85,6 +85,10 @@ class SourceNodes:
         self._nodes[path] = _Known(found, at_s)
         return found
 
+    def forget(self, path: str) -> None:
+        """Look at a node again when it is asked for next: it was written."""
+        self._nodes.pop(path, None)
+
     def array_above(self, key: str) -> SourceNode | None:
         """Return the array whose folder is, or holds, a key."""
         prefix = key

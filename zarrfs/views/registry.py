@@ -37,7 +37,12 @@ def _v2(source: Backend, cache: ChunkCache) -> Backend:
     from zarrfs.views.consolidated import consolidated_like_source
     from zarrfs.views.formats import V2View
 
-    view = V2View(source, cache)
+    if not source.read_only:
+        from zarrfs.views.writing import WritableV2View
+
+        view: V2View = WritableV2View(source, cache)
+    else:
+        view = V2View(source, cache)
     return consolidated_like_source(view, view.nodes)
 
 
@@ -45,7 +50,12 @@ def _v3(source: Backend, cache: ChunkCache) -> Backend:
     from zarrfs.views.consolidated import consolidated_like_source
     from zarrfs.views.formats import V3View
 
-    view = V3View(source, cache)
+    if not source.read_only:
+        from zarrfs.views.writing import WritableV3View
+
+        view: V3View = WritableV3View(source, cache)
+    else:
+        view = V3View(source, cache)
     return consolidated_like_source(view, view.nodes)
 
 

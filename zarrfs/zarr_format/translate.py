@@ -88,7 +88,7 @@ def _v3_document(
 ) -> dict[str, Json]:
     shape = list(zarray["shape"])
     separator = zarray.get("dimension_separator") or "."
-    attributes, names = _split_dimensions(zattrs, len(shape))
+    attributes, names = split_dimensions(zattrs, len(shape))
     document: dict[str, Json] = {
         "zarr_format": 3,
         "node_type": "array",
@@ -107,9 +107,10 @@ def _v3_document(
     return document
 
 
-def _split_dimensions(
+def split_dimensions(
     zattrs: Mapping[str, Json], rank: int
 ) -> tuple[dict[str, Json], list[str] | None]:
+    """Take the dimension names out of a v2 array's attributes, if they are there."""
     names = zattrs.get(ARRAY_DIMENSIONS)
     attributes = dict(zattrs)
     if isinstance(names, list) and len(names) == rank and all(isinstance(n, str) for n in names):

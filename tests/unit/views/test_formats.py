@@ -13,7 +13,7 @@ import pytest
 from tests.suites.dict_backend import DictBackend
 from tests.unit.views.conftest import Store
 from tests.unit.views.stores import assert_all_same
-from zarrfs.errors import KeyNotFoundError, ReadOnlyError
+from zarrfs.errors import CorruptError, KeyNotFoundError, ReadOnlyError
 from zarrfs.storage.backend import Backend, Buffer, Key, LeavesOut
 from zarrfs.storage.hierarchy import Hierarchy
 from zarrfs.storage.tree import ROOT
@@ -203,6 +203,24 @@ def test_inner_chunks_are_ranges_of_the_shard(v3_store: Store) -> None:
     assert document(view, "shards/nested/zarr.json")["chunk_grid"]["configuration"] == {
         "chunk_shape": [2, 2]
     }
+
+
+def test_v2_checks_a_checksum_and_leaves_it_away(v3_store: Store) -> None:
+    backend = DictBackend()
+    for key in v3_store[0].list_keys(Key("codecs/crc32c")):
+        backend.set(key, v3_store[0].get(key))
+    view = shown(backend, "v2")
+    assert document(view, "codecs/crc32c/.zarray")["compressor"] == {"id": "zstd", "level": 0}
+    stored = bytes(backend.get(Key("codecs/crc32c/c/0/0")))
+    for _ in range(2):
+        assert bytes(view.get(Key("codecs/crc32c/0/0"))) == stored[:-4]
+        assert bytes(view.get(Key("codecs/crc32c/0/0"), 2, 1 << 20)) == stored[2:-4]
+    backend.set(Key("codecs/crc32c/c/0/0"), stored[:-1] + bytes([stored[-1] ^ 1]))
+    with pytest.raises(CorruptError):
+        view.get(Key("codecs/crc32c/0/0"), 0, 1)
+    backend.set(Key("codecs/crc32c/c/0/0"), b"abc")
+    with pytest.raises(CorruptError):
+        view.stat(Key("codecs/crc32c/0/0"))
 
 
 def test_empty_inner_chunks_are_absent(v3_store: Store) -> None:
