@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from zarrfs.errors import NotFoundError
 from zarrfs.frontends.native.expectation import Expectation
@@ -218,14 +218,28 @@ def _fitted(value: bytes, size: int) -> bytes:
     return value
 
 
+Routes: TypeAlias = list[Route | None]
+"""Indexed by opcode; None is answered ENOSYS."""
+
+
+def routes_of(handlers: Mapping[Opcode, Callable[..., Any]]) -> Routes:
+    """Return a table of handlers whose results the wire's rows build replies from."""
+    table: Routes = [None] * OPCODE_LIMIT
+    for opcode, handle in handlers.items():
+        table[opcode] = _route(opcode, handle, WIRE[opcode].build)
+    return table
+
+
 def routes(
     filesystem: FileSystem,
     policy: CachePolicy,
-    backing: BackingFiles | None,
+    of_session: Mapping[Opcode, Callable[..., Any]],
+    *,
+    backing: BackingFiles | None = None,
     request_log: RequestLog | None = None,
     expectation: Expectation | None = None,
-) -> list[Route | None]:
-    """Return the table, indexed by opcode; None is answered ENOSYS.
+) -> Routes:
+    """Return the table of a file system, and of what the session answers itself.
 
     With a log, what must not be done twice is noted there; an expectation
     watches LOOKUP and READ.
@@ -233,7 +247,6 @@ def routes(
     replies = Replies(policy.entry_timeout_s, policy.attr_timeout_s, policy.negative_timeout_s)
     own = Handlers(filesystem, policy, replies, backing, expectation)
     folders = FolderReplies(filesystem, replies)
-    # INIT and INTERRUPT concern the session itself, which answers them.
     handlers: dict[Opcode, Callable[..., Any]] = {
         Opcode.LOOKUP: own.lookup,
         Opcode.FORGET: own.forget,
@@ -274,15 +287,15 @@ def routes(
     }
     for opcode in _unasked(filesystem, policy):
         handlers[opcode] = own.enosys
-    table: list[Route | None] = [None] * OPCODE_LIMIT
+    table = routes_of(of_session)
     for opcode, handle in handlers.items():
-        table[opcode] = _route(opcode, handle, replies, own)
+        table[opcode] = _route(opcode, handle, _builder(opcode, handle, replies, own))
     if request_log is not None and not filesystem.read_only:
         _do_once(table, Once(request_log, own.lookup, filesystem.read))
     return table
 
 
-def _do_once(table: list[Route | None], once: Once) -> None:
+def _do_once(table: Routes, once: Once) -> None:
     """Replace the handlers of what must not be done twice."""
     for opcode in ONCE:
         route = table[opcode]
@@ -311,14 +324,23 @@ def _unasked(filesystem: FileSystem, policy: CachePolicy) -> list[Opcode]:
     return [*opcodes, Opcode.FLUSH] if filesystem.read_only else opcodes
 
 
-def _route(opcode: Opcode, handle: Callable[..., Any], replies: Replies, own: Handlers) -> Route:
-    wire = WIRE[opcode]
-    built = wire.build
+def _builder(
+    opcode: Opcode, handle: Callable[..., Any], replies: Replies, own: Handlers
+) -> Callable[..., bytes] | None:
+    """Return what makes the body of an answer; None where the handler does."""
+    built = WIRE[opcode].build
     if getattr(handle, "__self__", None) is own:
-        built = None  # a handler of ours builds its own body
-    elif built is Replies.entry or built is Replies.attr:
+        return None
+    if built is Replies.entry or built is Replies.attr:
         built = built.__get__(replies)
-    return Route(wire.parse, handle, built, wire.answer is not Answer.NOTHING)
+    return built
+
+
+def _route(
+    opcode: Opcode, handle: Callable[..., Any], build_body: Callable[..., bytes] | None
+) -> Route:
+    wire = WIRE[opcode]
+    return Route(wire.parse, handle, build_body, wire.answer is not Answer.NOTHING)
 
 
 def _nothing(caller: Caller, nodeid: NodeId) -> None:

@@ -1,7 +1,8 @@
 """A session: threads that read requests from the descriptor and answer them.
 
-Owns the descriptor's stream: INIT, the reading threads, replies, interrupts,
-notifications, and the end. What a request means is `routes`' and `vfs`'.
+Owns the descriptor's stream: INIT, the reading threads, interrupts, and the
+end. How a request becomes an answer is `answering`'s, what it means `routes`'
+and `vfs`'.
 
 A session can be taken over. All it needs to go on is the descriptor and the
 `Negotiated` value; `Session.resume` makes the kernel send again what its
@@ -21,51 +22,37 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from zarrfs.errors import MalformedMessageError, UnsupportedError
+from zarrfs.frontends.native.answering import Answering
 from zarrfs.frontends.native.callers import is_being_killed
-from zarrfs.frontends.native.counters import IDLE, Counters, LastError, ThreadCounters
-from zarrfs.frontends.native.crew import LARGE_BYTES, LONG_NS, SHORT_RUN, Crew
+from zarrfs.frontends.native.counters import Counters, ThreadCounters
+from zarrfs.frontends.native.crew import SHORT_RUN, Crew
 from zarrfs.frontends.native.expectation import Expectation, expectation_of
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
 from zarrfs.frontends.native.request_log import RequestLog
-from zarrfs.frontends.native.routes import Route, UnansweredOpcodeError, routes
+from zarrfs.frontends.native.routes import routes, routes_of
 from zarrfs.frontends.native.spinner import Spinner
 from zarrfs.frontends.native.wishes import wishes_for
-from zarrfs.fuse_protocol import notifications, requests
+from zarrfs.fuse_protocol import notifications
 from zarrfs.fuse_protocol.flags import UNIQUE_RESEND, InitFlags
-from zarrfs.fuse_protocol.negotiation import Negotiated, init_reply, negotiate, parse_init
-from zarrfs.fuse_protocol.opcodes import OPCODE_LIMIT, WIRE, Answer, Opcode
-from zarrfs.fuse_protocol.structs import OUT_HEADER
-from zarrfs.storage.tree import Buffer
-from zarrfs.vfs.errnos import errno_of
+from zarrfs.fuse_protocol.negotiation import InitRequest, Negotiated, negotiate
+from zarrfs.fuse_protocol.opcodes import Opcode
+from zarrfs.storage.tree import NodeId
 from zarrfs.vfs.operations import Caller, FileSystem
 
 logger = logging.getLogger(__name__)
 
-# Looked up once: these run for every request.
-_tuple = tuple.__new__
-_now_ns = time.perf_counter_ns
-_readv = os.readv
-_writev = os.writev
-_pack_header = OUT_HEADER.pack
-_READ = int(Opcode.READ)
-_WRITE = int(Opcode.WRITE)
-_UNANSWERED = frozenset(wire.opcode for wire in WIRE.values() if wire.answer is Answer.NOTHING)
-
-_HEADER_SIZE = OUT_HEADER.size
 _BUFFER_SIZE_BYTES = (1 << 20) + 4096
 """max_write and the headers before it; the kernel refuses smaller reads."""
 
 # ENOENT: the request was withdrawn while it was being read.
 _READ_AGAIN = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
 _ENDED = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.ENOTCONN})
-_NOT_ERRORS = frozenset({errno.ENOENT, errno.ENODATA, errno.ERANGE, errno.ENOSYS, errno.EEXIST})
-"""Answers to ordinary questions, not worth being remembered as the last error."""
-
 _MAY_BE_GIVEN_UP = frozenset({Opcode.READ, Opcode.GETATTR, Opcode.GETXATTR, Opcode.READDIR})
 """Requests that may be answered EINTR while a thread still works on them,
 because they change nothing and hand out no reference."""
@@ -98,10 +85,15 @@ class Session:
         self._notifier = Notifier(fd)
         self._backing: BackingFiles | None = None
         self._expectation: Expectation | None = None
-        self._answer_one = self._answer_and_log if options.debug else self._answer
         self._size = max(options.threads, 1)
         self._crew = Crew(self._size, self.counters)
-        self._routes: Sequence[Route | None] = [None] * OPCODE_LIMIT
+        self._own_routes: dict[Opcode, Callable[..., Any]] = {
+            Opcode.INIT: self._init,
+            Opcode.INTERRUPT: self._interrupt,
+        }
+        self._answering = Answering(
+            fd, self._crew, routes_of(self._own_routes), debug=options.debug
+        )
         self._threads: list[threading.Thread] = []
 
     @classmethod
@@ -186,8 +178,13 @@ class Session:
         policy = self._filesystem.policy
         if policy.stateless_open:
             self._expectation = expectation_of(self._filesystem)
-        self._routes = routes(
-            self._filesystem, policy, self._backing, self._request_log, self._expectation
+        self._answering.routes = routes(
+            self._filesystem,
+            policy,
+            self._own_routes,
+            backing=self._backing,
+            request_log=self._request_log,
+            expectation=self._expectation,
         )
         self._notifier.start(can_expire=negotiated.has(InitFlags.HAS_EXPIRE_ONLY))
 
@@ -234,7 +231,7 @@ class Session:
     def _serve_one(self, buffer: bytearray, counters: ThreadCounters) -> bool:
         """Read and answer one request; False when there will be no more."""
         try:
-            end = _readv(self.fd, (buffer,))
+            end = os.readv(self.fd, (buffer,))
         except OSError as error:
             if error.errno in _READ_AGAIN:
                 return True
@@ -244,114 +241,29 @@ class Session:
         if end == 0:
             return False
         try:
-            self._answer_one(buffer, end, counters)
+            self._answering.answer(buffer, end, counters)
         except MalformedMessageError as error:  # a header that is none: nobody to answer
             logger.error("%s", error)
         return True
 
-    def _answer(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
-        _, opcode, unique, nodeid, uid, gid, pid, extensions = requests.header(buffer, end)
-        began_ns = _now_ns()
-        counters.in_flight = (unique, opcode, pid, began_ns)
-        if self._crew.watch_sleeps:
-            self._crew.wake()
-        route = None
-        is_long = False
-        try:
-            if opcode < OPCODE_LIMIT:
-                route = self._routes[opcode]
-                counters.operations[opcode] += 1
-            if route is None:
-                self._answer_ourselves(opcode, unique, buffer, end)
-                return
-            parse, handle, build, is_answered = route
-            arguments = parse(buffer, end - 8 * extensions)
-            caller = _tuple(Caller, (uid, gid, pid, unique))
-            result = handle(caller, nodeid, *arguments)
-            if is_answered:
-                body = result if build is None else build(result)
-                # Counted before the client can know that it was answered.
-                if opcode == _READ:
-                    counters.bytes_read += len(body)
-                    is_long = len(body) > LARGE_BYTES
-                elif opcode == _WRITE:
-                    counters.bytes_written += len(arguments[2])
-                    is_long = len(arguments[2]) > LARGE_BYTES
-                self._reply(unique, body)
-        except Exception as error:
-            self._reply_error(opcode, unique, error, counters)
-        finally:
-            counters.in_flight = IDLE
-            took_ns = _now_ns() - began_ns
-            counters.was_long = is_long or took_ns > LONG_NS
-            if opcode < OPCODE_LIMIT:
-                counters.latencies[opcode][took_ns.bit_length()] += 1
-
-    def _answer_and_log(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
-        """Answer, and log what was asked: for `NativeOptions.debug`."""
-        _, opcode, unique, nodeid, uid, _, pid, _ = requests.header(buffer, end)
-        name = Opcode(opcode).name if opcode in Opcode.__members__.values() else str(opcode)
-        began_ns = _now_ns()
-        self._answer(buffer, end, counters)
-        took_us = (_now_ns() - began_ns) // 1000
-        logger.debug(
-            "%s unique=%d nodeid=%d uid=%d pid=%d bytes=%d took_us=%d",
-            *(name, unique, nodeid, uid, pid, end, took_us),
-        )
-
-    def _reply(self, unique: int, body: Buffer | None) -> None:
-        if body:
-            _writev(self.fd, (_pack_header(_HEADER_SIZE + len(body), 0, unique), body))
-        else:
-            os.write(self.fd, _pack_header(_HEADER_SIZE, 0, unique))
-
-    def _reply_error(
-        self, opcode: int, unique: int, error: Exception, counters: ThreadCounters
-    ) -> None:
-        if isinstance(error, UnansweredOpcodeError):
-            code = errno.ENOSYS
-        else:
-            name = Opcode(opcode).name
-            code = errno_of(error, name)
-            if code not in _NOT_ERRORS:
-                counters.last_error = LastError(time.time(), name.lower(), code, str(error))
-        if opcode < OPCODE_LIMIT:
-            counters.errors[opcode] += 1
-        if opcode not in _UNANSWERED:
-            self._write_error(unique, code)
-
-    def _write_error(self, unique: int, code: int) -> None:
-        try:
-            os.write(self.fd, OUT_HEADER.pack(_HEADER_SIZE, -code, unique))
-        except OSError:
-            pass  # answered already (a reply that failed half-way), or given up
-
     # What concerns the session itself
 
-    def _answer_ourselves(self, opcode: int, unique: int, buffer: bytearray, end: int) -> None:
-        if opcode == Opcode.INIT:
-            self._init(unique, buffer, end)
-        elif opcode == Opcode.INTERRUPT:
-            self._interrupt(*requests.interrupt(buffer, end))
-        else:
-            self._write_error(unique, errno.ENOSYS)
-
-    def _init(self, unique: int, buffer: bytearray, end: int) -> None:
+    def _init(self, caller: Caller, nodeid: NodeId, *offered: int) -> Negotiated:
         """Answer INIT: with what a predecessor settled, if it came to that."""
         if self.negotiated is None:
             policy = self._filesystem.policy
             wishes = wishes_for(policy, self._options, read_only=self._filesystem.read_only)
             try:
-                negotiated = negotiate(parse_init(buffer, end), wishes)
+                negotiated = negotiate(InitRequest(*offered), wishes)
             except UnsupportedError as error:
                 self._refusal = error  # for whoever waits in `start`
                 raise
             if self._on_negotiated is not None:
                 self._on_negotiated(negotiated)
             self.negotiated = negotiated
-        self._reply(unique, init_reply(self.negotiated))
+        return self.negotiated
 
-    def _interrupt(self, interrupted: int) -> None:
+    def _interrupt(self, caller: Caller, nodeid: NodeId, interrupted: int) -> None:
         """Let a caller that is being killed go, though a thread still works for it.
 
         Other signals wait for the answer: readers of regular files are not
@@ -360,5 +272,5 @@ class Session:
         for unique, opcode, pid, _ in self.counters.in_flight():
             if unique & ~UNIQUE_RESEND == interrupted & ~UNIQUE_RESEND:
                 if opcode in _MAY_BE_GIVEN_UP and is_being_killed(pid):
-                    self._write_error(unique, errno.EINTR)
+                    self._answering.error(unique, errno.EINTR)
                 return
