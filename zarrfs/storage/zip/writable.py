@@ -44,7 +44,7 @@ from zarrfs.storage.inodes.records import Settled
 from zarrfs.storage.tree import NodeId, Owner
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
 from zarrfs.storage.zip.writable_append import Appended, append_commit
-from zarrfs.storage.zip.writable_journal import ArchiveMark
+from zarrfs.storage.zip.writable_journal import ArchiveMark, sync_folder
 from zarrfs.storage.zip.writable_opening import open_for_writing
 from zarrfs.storage.zip.writable_plan import Content, Packed, Plan, Source, plan_commit
 from zarrfs.storage.zip.writable_style import style_of
@@ -166,6 +166,7 @@ class WritableZip(TreeKeys):
         if os.fstat(opened.fd).st_size != opened.committed_bytes:
             reason = "the archive was changed by another program while it was open"
             raise UnavailableError(self.location, reason)
+        is_new = not opened.named
         try:
             appended = append_commit(
                 opened.fd,
@@ -176,7 +177,7 @@ class WritableZip(TreeKeys):
                 style,
                 lambda end: self._announce(end, position),
             )
-            if not opened.named:
+            if is_new:
                 opened.give_name()
         except BaseException as error:
             with suppress(OSError):
@@ -189,6 +190,8 @@ class WritableZip(TreeKeys):
             committed=ArchiveMark.of(opened.fd, appended.end),
             position=position,
         )
+        if is_new:
+            sync_folder(self.location)
         return appended
 
     def _announce(self, end: int, position: int) -> None:

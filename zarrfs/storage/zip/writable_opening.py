@@ -32,7 +32,6 @@ from zarrfs.storage.zip.writable_journal import (
     JournalFile,
     journal_path,
     lock,
-    sync_folder,
 )
 from zarrfs.storage.zip.writable_recovery import foreign, settle_tail
 from zarrfs.storage.zip.writable_tree import WritableArchiveTree
@@ -74,7 +73,6 @@ class OpenedArchive:
         except OSError as error:
             raise CreateFailedError(self.path, os.strerror(error.errno or 0)) from error
         self.named = True
-        sync_folder(self.path)
 
     def forget_journal(self) -> None:
         """The archive holds all that its journal does, and more."""
@@ -175,7 +173,9 @@ def _continue(
     context = opened.context = JournalContext.decode(journal.context)
     if not opened.named and context.committed.archive_bytes:
         raise _gone(opened.path)
-    if opened.named and not context.first.matches(opened.fd):
+    # What was committed is known by that; an archive put back has another inode.
+    known_by = context.first if context.first.archive_bytes else context.committed
+    if opened.named and not known_by.matches(opened.fd):
         raise foreign(opened.path)
     base = _open_base(opened, cache_bytes)
     tree = WritableArchiveTree.replayed(journal, base, owner=opened.owner)

@@ -38,6 +38,8 @@ def settle_tail(fd: int, path: str, context: JournalContext) -> JournalContext:
     whole = is_whole(path, committed.archive_bytes, size)
     if whole and size != context.announced_bytes:
         raise foreign(path)
+    if not whole and not committed.archive_bytes:
+        raise foreign(path)  # a new archive is whole before it gets its name
     try:
         if not whole:
             os.ftruncate(fd, committed.archive_bytes)

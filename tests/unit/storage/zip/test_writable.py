@@ -555,6 +555,8 @@ class TestLeftOverJournals:
         with pytest.raises(CorruptError) as caught:
             reopened(path)
         assert journal_path(str(path)) in caught.value.remedy
+        path.unlink()
+        (path.parent / "takes the old inode").touch()
         path.write_bytes(saved)
         again = reopened(path)
         assert again.get(Key("k")) == b"w"
