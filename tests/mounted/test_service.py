@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +15,8 @@ import pytest
 
 from tests.commands import zarrfs
 from tests.mount_table import fuse_mounts_below
-from tests.service import ServiceRun, running, wait_for
+from tests.namespaces import DETACH_FOREIGN_MOUNTS
+from tests.service import ServiceRun, need_root, running, wait_for
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -190,6 +193,45 @@ def test_a_target_that_is_mounted_already_is_refused(folder: Path) -> None:
             assert "is mounted here" in second.wait_until("a", "waiting")["reason"]
             assert second.stop() == 0
         assert (folder / "a/file").read_text() == "a"
+
+
+def test_two_services_that_start_at_once_mount_once(folder: Path) -> None:
+    (folder / "second").mkdir()
+    text = config(f"name: a, source: {folder}/a.zip, target: {folder}/a, mkdir: true")
+    with running(folder, text) as first, running(folder / "second", text) as second:
+
+        def states() -> list[str]:
+            return sorted(run.mount("a").get("state", "") for run in (first, second))
+
+        wait_for("one to serve, one to wait", lambda: states() == ["serving", "waiting"])
+        assert [mount.target for mount in fuse_mounts_below(folder)] == [folder / "a"]
+        assert (folder / "a/file").read_text() == "a"
+
+
+def test_a_control_socket_elsewhere_is_private_and_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(folder, config(A, head="control: {socket: my.sock}\n")) as service:
+        service.wait_until_serving("a")
+        assert stat.S_IMODE((folder / "my.sock").stat().st_mode) == 0o600
+        assert stat.S_IMODE(service.runtime.stat().st_mode) == 0o700
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(service.runtime))
+        assert json.loads(zarrfs("status", "a", "--json").stdout)[0]["target"] == f"{folder}/a"
+        zarrfs("unmount", folder / "a")
+        service.wait_until("a", "stopped")
+
+
+def test_a_full_runtime_folder_takes_no_mount_down(folder: Path) -> None:
+    need_root()
+    (folder / "run").mkdir(mode=0o700)
+    boot = DETACH_FOREIGN_MOUNTS + 'mount -t tmpfs -o mode=700,nr_inodes=1 tmpfs "$0"\nexec "$@"'
+    under = ("unshare", "--mount", "bash", "-c", boot, str(folder / "run"))
+    with running(folder, config(A), under=under) as service:
+        wait_for("the mount", lambda: "ready: 1 of 1" in service.log.read_text())
+        assert "No space left" in service.log.read_text()
+        root = Path(f"/proc/{service.process.pid}/root{folder}")
+        assert (root / "a/file").read_text() == "a"
+        assert service.stop() == 0
 
 
 @pytest.fixture
