@@ -176,6 +176,8 @@ def infer(path: str) -> str:
     Raises: PathNotFoundError; UnsupportedError when none does.
     """
     for name in _by_speciality():
+        if _cannot_be(name, path):
+            continue
         try:
             if get(name).recognises(path):
                 return name
@@ -188,6 +190,14 @@ def infer(path: str) -> str:
         "neither a folder nor a zip archive",
         remedy="name its kind if it is one: --type, or storage= in Python",
     )
+
+
+def _cannot_be(name: str, path: str) -> bool:
+    """Spare the import of a built-in backend that a look at the path rules out."""
+    with _lock:
+        if name in _registered:
+            return False
+    return name in ("directory", "zip") and (name == "directory") != os.path.isdir(path)
 
 
 def _by_speciality() -> Iterator[str]:

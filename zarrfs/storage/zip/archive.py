@@ -9,7 +9,7 @@ import logging
 import os
 
 from zarrfs.errors import ZarrfsError
-from zarrfs.storage.zip.archive_file import ArchiveFile
+from zarrfs.storage.zip.archive_file import JOURNAL_SUFFIX, ArchiveFile
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES, Content
 from zarrfs.storage.zip.directory import read_directory
 from zarrfs.storage.zip.end_record import EndRecord, locate, locate_before_cut
@@ -93,13 +93,14 @@ class Archive:
 def committed_before(path: str) -> int:
     """Return where the last commit ended that the journal beside an archive knows of;
     0 without a journal."""
-    from zarrfs.storage.inodes.journal import read_header
-    from zarrfs.storage.zip.writable_journal import JournalContext, journal_path
-
     try:
-        fd = os.open(journal_path(os.path.realpath(path)), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(os.path.realpath(path) + JOURNAL_SUFFIX, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
+    # Only now: what reads journals takes longer to import than an archive to open.
+    from zarrfs.storage.inodes.journal import read_header
+    from zarrfs.storage.zip.writable_journal import JournalContext
+
     try:
         return JournalContext.decode(read_header(fd).context).committed.archive_bytes
     except (ZarrfsError, OSError, ValueError, TypeError, KeyError):

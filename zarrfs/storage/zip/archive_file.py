@@ -26,6 +26,8 @@ from zarrfs.errors import (
     WrongKindError,
 )
 
+JOURNAL_SUFFIX: Final = ".zarrfs-journal"
+"""What is not yet in an archive lies beside it, under its name with this."""
 _REMEDY: Final = "mount or open the archive again"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zarrfs.storage.zip.central import NO_TIME, Records
+from zarrfs.storage.zip.distinct import distinct
 from zarrfs.storage.zip.format import UNIX_HOSTS, Flag, Method
 from zarrfs.storage.zip.spans import Ints
 
@@ -109,8 +110,8 @@ def _dos_times_ns(fields: NDArray[Any]) -> Ints:
     days_and_hours = fields["date"].astype(np.int64) << 5 | hour
     changed = np.diff(days_and_hours, prepend=-1) != 0
     runs = np.flatnonzero(changed)
-    distinct, inverse = np.unique(days_and_hours[runs], return_inverse=True)
-    begins = _hours_utc_s(distinct >> 5, distinct & 31)[inverse]
+    hours, places = distinct(days_and_hours[runs])
+    begins = _hours_utc_s(hours >> 5, hours & 31)[places]
     utc: Ints = np.repeat(begins, np.diff(runs, append=len(fields))) + seconds
     return utc * 1_000_000_000
 

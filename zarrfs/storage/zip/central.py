@@ -155,7 +155,7 @@ def _apply_extras(window: Bytes, records: Records, rows: Ints) -> Records:
         size = u16[position + 2].astype(np.int64)
         data = position + 4
         inside = data + size <= limit
-        for wanted in np.unique(kind[inside]).tolist():
+        for wanted in np.flatnonzero(np.bincount(kind[inside])).tolist():
             here = inside & (kind == wanted)
             if wanted == Extra.ZIP64:
                 _apply_zip64(window, records, rows[here], data[here], size[here], needs_zip64)

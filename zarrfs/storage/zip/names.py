@@ -16,6 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from zarrfs.storage.zip.central import Records
+from zarrfs.storage.zip.distinct import distinct
 from zarrfs.storage.zip.format import CENTRAL, DOS_HOSTS, UNIX_HOSTS, Extra, Flag
 from zarrfs.storage.zip.problems import Problem, Problems
 from zarrfs.storage.zip.spans import SLACK, Bools, Bytes, Ints, gather, loads
@@ -185,7 +186,7 @@ def _owners(names: Names, positions: Ints) -> tuple[Ints, Bools]:
 
 def _rows_at(names: Names, positions: Ints) -> Ints:
     rows, inside = _owners(names, positions)
-    return np.unique(rows[inside])
+    return distinct(rows[inside])[0]
 
 
 def _name(names: Names, row: int) -> bytes:

@@ -26,8 +26,8 @@ from zarrfs.errors import (
 )
 from zarrfs.storage.inodes.journal import Journal, read_header
 from zarrfs.storage.inodes.space import Space
+from zarrfs.storage.zip.archive_file import JOURNAL_SUFFIX
 
-SUFFIX: Final = ".zarrfs-journal"
 _TAIL_BYTES: Final = 64 << 10
 
 
@@ -91,7 +91,7 @@ class JournalContext:
 
 
 def journal_path(archive_path: str) -> str:
-    return archive_path + SUFFIX
+    return archive_path + JOURNAL_SUFFIX
 
 
 class JournalFile:
