@@ -57,3 +57,22 @@ def test_values(view: tuple[str, Path], corpus: Corpus, reader: str) -> None:
     assert len(outcome.same) >= least, outcome.failed
     if (name, reader) in (("v2", "zarr2"), ("decoded", "netcdf")):
         assert not outcome.failed
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [
+        pytest.param(w, marks=pytest.mark.xdist_group("view-writers"))
+        for w in ("zarr2", "gdal", "z5py")
+    ],
+)
+def test_a_v2_writer_updates_a_v3_store(corpus: Corpus, tmp_path: Path, writer: str) -> None:
+    """It creates, overwrites, grows, shrinks and deletes; the store itself stays v3."""
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {}}')
+    with mounted(store, tmp_path / "mnt", "-o", "rw,view=v2") as folder:
+        client(writer).run("change", folder / f"{writer}.zarr")
+    expected = next(iter(corpus.expected_changes(writer).values()))
+    assert client("zarr3").digest(store, list(expected)) == expected
+    assert not list(store.rglob(".z*"))

@@ -81,14 +81,20 @@ class ConsolidatedView(View):
         return self.source.read_only
 
     def set(self, key: Key, data: Buffer) -> None:
-        if split_key(key)[1] != ZMETADATA:  # it is made anew, whatever is written
-            self.source.set(key, data)
-            self._written(key)
+        if self._made_anew(key):
+            return
+        self.source.set(key, data)
+        self._written(key)
 
     def delete(self, key: Key) -> None:
-        if split_key(key)[1] != ZMETADATA:  # it is made anew, whatever is deleted
-            self.source.delete(key)
-            self._written(key)
+        if self._made_anew(key):
+            return
+        self.source.delete(key)
+        self._written(key)
+
+    def _made_anew(self, key: Key) -> bool:
+        """Whether a document is there in any case, whatever is written or deleted."""
+        return self._wanted is None and split_key(key)[1] == ZMETADATA
 
     def _written(self, key: Key) -> None:
         prefix, name = split_key(key)

@@ -21,7 +21,7 @@ from typing import Final
 from zarrfs.errors import KeyNotFoundError, ReadOnlyError, UnsupportedError
 from zarrfs.storage.backend import Backend, Buffer, Key
 from zarrfs.views.chunk_cache import ChunkCache
-from zarrfs.views.consolidated import CONSOLIDATED_METADATA
+from zarrfs.views.consolidated import CONSOLIDATED_METADATA, ConsolidatedView
 from zarrfs.views.faces import SameKeys
 from zarrfs.views.formats import V2View, V3View
 from zarrfs.views.node_view import NodeView
@@ -68,7 +68,8 @@ class WritableNodeView(NodeView):
     def delete(self, key: Key) -> None:
         prefix, name = split_key(key)
         if name in DOCUMENT_NAMES:
-            self.stat(key)  # raises when the view shows no such document
+            if name != ZMETADATA:
+                self.stat(key)  # raises when the view shows no such document
             with self._lock:
                 self.delete_document(prefix, name)
             return
@@ -120,7 +121,7 @@ class WritableV2View(WritableNodeView, V2View):
         if node is not None and node.zarr_format == 2:
             self.write(path, name, document)
         elif name == ZMETADATA:
-            pass  # what it says is in the documents, and is shown from them
+            self._consolidate(path)
         elif name == ZATTRS:
             self._set_attributes(path, node, document)
         elif name == ZGROUP:
@@ -129,6 +130,12 @@ class WritableV2View(WritableNodeView, V2View):
             self.write(path, ZARR_JSON, {**kept, **translate.group_to_v3(attributes)})
         else:
             self.write(path, ZARR_JSON, self._array_document(path, node, document))
+
+    def _consolidate(self, path: str) -> None:
+        """Consolidate the source, from its own documents; the view shows it from then on."""
+        key = Key(join_key(path, ZARR_JSON))
+        self.source.set(key, ConsolidatedView(self.source).get(key))
+        self.nodes.forget(path)
 
     def _set_attributes(self, path: str, node: SourceNode | None, zattrs: Document) -> None:
         if node is None:
@@ -166,10 +173,18 @@ class WritableV2View(WritableNodeView, V2View):
         node = self.current(path)
         if node is not None and node.zarr_format == 2:
             self.remove(path, name)
+        elif name == ZMETADATA:
+            self._remove_consolidated(path, node)
         elif name == ZATTRS:
             self._set_attributes(path, node, {})
         elif name in (ZARRAY, ZGROUP):
             self.remove(path, ZARR_JSON)
+
+    def _remove_consolidated(self, path: str, node: SourceNode | None) -> None:
+        if node is None or CONSOLIDATED_METADATA not in node.document:
+            raise KeyNotFoundError(join_key(path, ZMETADATA))
+        kept = {k: v for k, v in node.document.items() if k != CONSOLIDATED_METADATA}
+        self.write(path, ZARR_JSON, kept)
 
 
 class WritableV3View(WritableNodeView, V3View):
@@ -186,10 +201,15 @@ class WritableV3View(WritableNodeView, V3View):
         if node is not None and node.zarr_format == 3:
             self.write(path, name, document)
             return
-        document.pop(CONSOLIDATED_METADATA, None)  # shown from the documents themselves
+        consolidated = document.pop(CONSOLIDATED_METADATA, None) is not None
         if document.get("node_type") == "group":
             zgroup, zattrs = translate.group_to_v2(document)
             self._write_v2(path, ZGROUP, zgroup, zattrs)
+            key = Key(join_key(path, ZMETADATA))
+            if consolidated:  # from the source's own documents
+                self.source.set(key, ConsolidatedView(self.source).get(key))
+            else:
+                self.remove(path, ZMETADATA)
             return
         encoding, _ = named(document.get("chunk_key_encoding"), "chunk_key_encoding")
         if encoding != "v2":

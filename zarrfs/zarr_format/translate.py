@@ -17,9 +17,10 @@ replaced.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from zarrfs.errors import UnsupportedError
+from zarrfs.errors import UnsupportedError, ZarrfsError
 from zarrfs.zarr_format import dtypes
 from zarrfs.zarr_format.codecs_arrays import ChunkSpec
 from zarrfs.zarr_format.dtypes import DataType, Json, named
@@ -34,7 +35,8 @@ ARRAY_DIMENSIONS: Final = "_ARRAY_DIMENSIONS"
 
 MEMO: Final = "zarrfs"
 """An extra member of a translated v3 document, which readers may skip. It
-remembers a fill value of null, so that the way back to v2 finds it again."""
+remembers what v3 cannot say, so that the way back to v2 finds it again: a fill
+value of null, and a compressor that v3 spells out (blosc's shuffle of -1)."""
 
 
 class V2Array(NamedTuple):
@@ -58,7 +60,12 @@ def array_to_v3(zarray: Mapping[str, Json], zattrs: Mapping[str, Json]) -> dict[
         fortran_order=zarray.get("order") == "F",
         rank=rank,
     )
-    return _v3_document(zarray, zattrs, data_type, fill, codecs)
+    document = _v3_document(zarray, zattrs, data_type, fill, codecs)
+    compressor = codecs_to_v2(codecs, dtypes.parse_v3(document["data_type"]), rank).compressor
+    if compressor != zarray.get("compressor"):
+        memo = document.get(MEMO, {"must_understand": False})
+        document[MEMO] = {**memo, "compressor": zarray.get("compressor")}
+    return document
 
 
 def plain_array_to_v3(
@@ -127,8 +134,29 @@ def array_to_v2(document: Mapping[str, Json]) -> V2Array:
     Raises: InvalidMetadataError, UnsupportedError (shards, among others).
     """
     data_type = dtypes.parse_v3(document.get("data_type"))
-    codecs = codecs_to_v2(document.get("codecs") or (), data_type, len(document["shape"]))
-    return v2_document(document, codecs)
+    rank = len(document["shape"])
+    codecs = codecs_to_v2(document.get("codecs") or (), data_type, rank)
+    return v2_document(document, _remembered(document, codecs, rank))
+
+
+def _remembered(document: Mapping[str, Json], codecs: V2Codecs, rank: int) -> V2Codecs:
+    """Return the codecs with the compressor's old spelling, if it still means the same."""
+    memo = document.get(MEMO)
+    compressor = memo.get("compressor") if isinstance(memo, Mapping) else None
+    if not isinstance(compressor, Mapping):
+        return codecs
+    try:
+        again = codecs_to_v3(
+            codecs.filters,
+            compressor,
+            codecs.data_type,
+            fortran_order=codecs.fortran_order,
+            rank=rank,
+        )
+    except ZarrfsError:
+        return codecs
+    same = again == list(document["codecs"])
+    return replace(codecs, compressor=dict(compressor)) if same else codecs
 
 
 def plain_array_to_v2(document: Mapping[str, Json], data_type: DataType) -> V2Array:

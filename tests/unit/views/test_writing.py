@@ -120,11 +120,33 @@ def test_a_shard_array_may_grow(v3_store: Store) -> None:
     assert document(backend, "shards/end/zarr.json")["shape"] == [99, 13]
 
 
-def test_consolidated_metadata_is_made_not_written(v2_store: Store) -> None:
-    view = shown(DictBackend(), "v2")
+def test_consolidating_consolidates_the_source() -> None:
+    """What is written says nothing: the source's own documents do."""
+    backend = DictBackend()
+    view = shown(backend, "v2")
     put(view, ".zgroup", {"zarr_format": 2})
-    put(view, ".zmetadata", {"zarr_consolidated_format": 1, "metadata": {}})
-    assert set(view.list_keys(Key(""))) == {".zgroup"}
+    put(view, "a/.zarray", ZARRAY)
+    with pytest.raises(KeyNotFoundError):
+        view.get(Key(".zmetadata"))
+    put(view, ".zmetadata", {"zarr_consolidated_format": 1, "metadata": {"stale": {}}})
+    assert document(view, ".zmetadata")["metadata"] == {
+        ".zgroup": {"zarr_format": 2}, "a/.zarray": ZARRAY,
+    }  # fmt: skip
+    inline = document(backend, "zarr.json")["consolidated_metadata"]["metadata"]
+    assert inline == {"a": document(backend, "a/zarr.json")}
+    view.delete(Key(".zmetadata"))
+    assert "consolidated_metadata" not in document(backend, "zarr.json")
+
+
+def test_consolidating_a_v2_store_through_v3(v2_store: Store) -> None:
+    backend = copy_of(v2_store)
+    view = shown(backend, "v3")
+    inline = {"kind": "inline", "must_understand": False, "metadata": {}}
+    root = document(view, "zarr.json") | {"consolidated_metadata": inline}
+    put(view, "zarr.json", root)
+    assert document(backend, ".zmetadata")["metadata"]["types/f8/.zarray"]["dtype"] == "<f8"
+    shown_again = document(view, "zarr.json")["consolidated_metadata"]["metadata"]
+    assert shown_again["types/f8"]["data_type"] == "float64"
 
 
 def test_a_v3_writer_on_a_v2_store(v2_store: Store) -> None:

@@ -127,6 +127,15 @@ def test_blosc_chooses_a_shuffle(shuffle: int, dtype: str, name: str) -> None:
     assert codecs[-1]["configuration"]["shuffle"] == name
 
 
+def test_a_compressor_comes_back_as_it_was_spelled() -> None:
+    """tensorstore compares documents member by member, shuffle -1 among them."""
+    compressor = {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": -1, "blocksize": 0}
+    there = v3(compressor=compressor)
+    assert array_to_v2(there).zarray["compressor"] == compressor
+    changed = there | {"codecs": [LITTLE, codec("gzip", level=1)]}
+    assert array_to_v2(changed).zarray["compressor"] == {"id": "gzip", "level": 1}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
