@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import zarrfs
+from tests.commands import ZARRFS, zarrfs
 from tests.mount_table import fuse_mounts_below
 from tests.namespaces import DETACH_FOREIGN_MOUNTS
-from tests.service import ServiceRun, need_root, running, wait_for
+from tests.service import PATIENCE_S, ServiceRun, need_root, running, wait_for
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -174,14 +175,53 @@ def test_status_shows_what_is_served(folder: Path, monkeypatch: pytest.MonkeyPat
         assert zarrfs("status", folder / "nowhere", check=False).returncode == 3
 
 
+SNAPSHOT = f"{M}, snapshot: m.zip, size: 4MiB"
+
+
+def saved(path: Path) -> dict[str, str]:
+    """Return what an archive holds; nothing while there is none."""
+    if not path.exists():
+        return {}
+    with zipfile.ZipFile(path) as file:
+        return {name: file.read(name).decode() for name in file.namelist()}
+
+
 def test_signals_log_statistics_and_save(folder: Path) -> None:
-    with running(folder, config(M)) as service:
+    (folder / "m.zip").write_bytes((folder / "a.zip").read_bytes())
+    with running(folder, config(SNAPSHOT)) as service:
         service.wait_until_serving("m")
+        assert (folder / "m/file").read_text() == "a"
+        (folder / "m/new").write_text("written")
         service.process.send_signal(signal.SIGUSR1)
         service.process.send_signal(signal.SIGUSR2)
         wait_for("the statistics", lambda: "statistics: {" in service.log.read_text())
         wait_for("the stacks", lambda: "most recent call first" in service.log.read_text())
-        assert service.mount("m")["state"] == "serving"
+        wait_for("the snapshot", lambda: saved(folder / "m.zip").get("new") == "written")
+        with pytest.raises(OSError, match="No space left"):
+            (folder / "m/large").write_bytes(bytes(8 << 20))
+        (folder / "m/large").unlink()
+        service.kill_worker("m")
+        (folder / "m/last").write_text("too")
+        assert service.stop() == 0
+    assert saved(folder / "m.zip") == {"file": "a", "new": "written", "last": "too"}
+
+
+def test_unmount_waits_until_a_killed_workers_successor_has_written(folder: Path) -> None:
+    with running(folder, config(SNAPSHOT)) as service:
+        pid = service.wait_until("m", "serving")["pid"]
+        (folder / "m/new").write_text("written")
+        os.kill(pid, signal.SIGSTOP)
+        with subprocess.Popen(
+            [str(ZARRFS), "unmount", str(folder / "m")],
+            env={**os.environ, "RUNTIME_DIRECTORY": str(service.runtime)},
+        ) as unmount:
+            wait_for("m to be unmounted", lambda: not is_mounted(folder / "m"))
+            assert unmount.poll() is None
+            assert saved(folder / "m.zip") == {}
+            os.kill(pid, signal.SIGKILL)
+            assert unmount.wait(PATIENCE_S) == 0
+        assert saved(folder / "m.zip") == {"new": "written"}
+        assert service.mount("m")["state"] == "stopped"
 
 
 def test_a_target_that_is_mounted_already_is_refused(folder: Path) -> None:
