@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-import threading
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.clients_at_work import Client
 from tests.service import ServiceRun, running
 
 pytestmark = pytest.mark.timeout(240)
@@ -18,59 +20,31 @@ FILES = {f"array/c/{i}": bytes([i]) * (1000 + 37_000 * (i % 5)) for i in range(2
 KILLS = 4
 
 
-class Client:
-    """Works in a thread until it is told to stop; its first error is kept."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._stopping = threading.Event()
-        self.rounds = 0
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._stopping.is_set():
-                self._work()
-                self.rounds += 1
-        except BaseException as error:
-            self.error = error
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-        if self.error is not None:
-            raise self.error
-        assert self.rounds > 0
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceRun]:
     folder = tmp_path_factory.mktemp("killed")
-    with zipfile.ZipFile(folder / "stored.zip", "w") as archive:
-        for key, content in FILES.items():
-            archive.writestr(key, content)
-    with zipfile.ZipFile(folder / "deflated.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for key, content in FILES.items():
-            archive.writestr(key, content)
+    for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", method) as archive:
+            for key, content in FILES.items():
+                archive.writestr(key, content)
+    shutil.copy(folder / "stored.zip", folder / "writable.zip")
     with zipfile.ZipFile(folder / "stored.zip") as archive:
         archive.extractall(folder / "source")
-    names = ("stored", "deflated", "directory", "memory")
-    for name in names:
-        (folder / name).mkdir()
+    write_v2_array(folder / "v2/array")
     with running(
         folder,
         """\
-defaults: {threads: 2}
+defaults: {threads: 2, mkdir: true}
 mounts:
   - {name: stored, source: stored.zip, target: stored}
   - {name: deflated, source: deflated.zip, target: deflated}
+  - {name: writable, source: writable.zip, target: writable, mode: rw, commit: 0.5s}
   - {name: directory, source: source, target: directory, mode: rw}
   - {name: memory, source: "memory:", target: memory, mode: rw}
+  - {name: view, source: v2, target: view, view: v3}
 """,
     ) as service:
-        service.wait_until_serving(*names)
+        service.wait_until_serving()
         for key, content in FILES.items():
             path = folder / "memory" / key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,47 +52,73 @@ mounts:
         yield service
 
 
-def work_while_killing(service: ServiceRun, name: str, work: Callable[[], None]) -> None:
-    client = Client(work)
+def write_v2_array(folder: Path) -> None:
+    """Write an array whose view as version 3 has the chunks of `FILES`."""
+    folder.mkdir(parents=True)
+    document = {
+        "zarr_format": 2,
+        "shape": [len(FILES)],
+        "chunks": [1],
+        "dtype": "|u1",
+        "compressor": None,
+        "filters": None,
+        "fill_value": 0,
+        "order": "C",
+    }
+    (folder / ".zarray").write_text(json.dumps(document))
+    (folder.parent / ".zgroup").write_text('{"zarr_format": 2}')
+    for key, content in FILES.items():
+        (folder / key.rpartition("/")[2]).write_bytes(content)
+
+
+def shown(root: Path) -> dict[Path, bytes]:
+    """Return what a mount is expected to show, by path."""
+    if root.name != "view":
+        return {root / key: content for key, content in FILES.items()}
+    paths = {path.name: path for path in (root / "array").rglob("*")}
+    return {paths[key.rpartition("/")[2]]: content for key, content in FILES.items()}
+
+
+def work_while_killing(service: ServiceRun, name: str, *work: Callable[[], None]) -> None:
+    clients = [Client(one) for one in work]
     try:
         for _ in range(KILLS):
             service.kill_worker(name)
+        for client in clients:
+            client.wait_for_more()
     finally:
-        client.stop()
+        errors = [client.end() for client in clients]
+    for error in filter(None, errors):
+        raise error
 
 
-@pytest.mark.parametrize("name", ["stored", "deflated", "directory", "memory"])
-def test_readers(service: ServiceRun, name: str) -> None:
-    root = service.folder / name
-    held = {key: os.open(root / key, os.O_RDONLY) for key in FILES}
+@pytest.mark.parametrize("name", ["stored", "deflated", "writable", "directory", "memory", "view"])
+def test_readers_and_listers(service: ServiceRun, name: str) -> None:
+    files = shown(service.folder / name)
+    held = {path: os.open(path, os.O_RDONLY) for path in files}
+    folder = next(iter(files)).parent
+    names = sorted(os.listdir(folder))
+    assert {path.name for path in files} <= set(names)
 
-    def work() -> None:
-        for key, content in FILES.items():
-            assert (root / key).read_bytes() == content
-            assert os.pread(held[key], 1 << 20, 0) == content
+    def read() -> None:
+        for path, content in files.items():
+            assert path.read_bytes() == content
+            assert os.pread(held[path], 1 << 20, 0) == content
+
+    def list_folder() -> None:
+        assert sorted(os.listdir(folder)) == names
+        with os.scandir(folder) as entries:
+            assert all(entry.is_file() for entry in entries)
+        assert not (folder / "absent").exists()
 
     try:
-        work_while_killing(service, name, work)
+        work_while_killing(service, name, read, list_folder)
     finally:
         for descriptor in held.values():
             os.close(descriptor)
 
 
-@pytest.mark.parametrize("name", ["stored", "directory", "memory"])
-def test_listers(service: ServiceRun, name: str) -> None:
-    root = service.folder / name
-    expected = sorted(key.rpartition("/")[2] for key in FILES)
-
-    def work() -> None:
-        assert sorted(os.listdir(root / "array" / "c")) == expected
-        with os.scandir(root / "array/c") as entries:
-            assert all(entry.is_file() for entry in entries)
-        assert not (root / "absent").exists()
-
-    work_while_killing(service, name, work)
-
-
-@pytest.mark.parametrize("name", ["directory", "memory"])
+@pytest.mark.parametrize("name", ["directory", "memory", "writable"])
 def test_writers(service: ServiceRun, name: str) -> None:
     root = service.folder / name / "written"
     root.mkdir()
@@ -149,7 +149,7 @@ def test_writers(service: ServiceRun, name: str) -> None:
     assert "chunk.partial" not in os.listdir(root)
 
 
-@pytest.mark.parametrize("name", ["directory", "memory"])
+@pytest.mark.parametrize("name", ["directory", "memory", "writable"])
 def test_what_is_open_and_unlinked_lives_on(service: ServiceRun, name: str) -> None:
     path = service.folder / name / "unlinked"
     with path.open("w+b", buffering=0) as file:
@@ -161,7 +161,3 @@ def test_what_is_open_and_unlinked_lives_on(service: ServiceRun, name: str) -> N
         assert file.read() == b"before after"
         assert os.fstat(file.fileno()).st_nlink == 0
     assert not path.exists()
-
-
-def test_killed_by_its_own_fault_again_and_again_is_given_up(tmp_path: Path) -> None:
-    """A worker whose supervisor's limit is reached leaves no dead mount behind."""
