@@ -47,7 +47,13 @@ def fuse_mounts_below(folder: Path) -> list[FuseMount]:
 
 
 def abort(mount: FuseMount) -> None:
-    """Fail every request of a connection, waiting ones included, with ENOTCONN."""
+    """Fail every request of a connection, waiting ones included, with ENOTCONN.
+
+    Device numbers are used again at once: one that was unmounted since it was looked
+    up may be another test's mount by now.
+    """
+    if mount not in fuse_mounts_below(mount.target.parent):
+        return
     try:
         Path(f"/sys/fs/fuse/connections/{mount.minor}/abort").write_text("1")
     except OSError:
