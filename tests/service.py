@@ -136,14 +136,12 @@ def running(
     *,
     under: Sequence[str] = (),
 ) -> Iterator[ServiceRun]:
-    """Run a service until the end of the block; its log is shown when the block fails."""
+    """Run a service until the end of the block; its log is shown when the test fails."""
     run = ServiceRun(folder, config, environment, under=under)
     try:
         yield run
-    except BaseException:
-        print(run.log.read_text())
-        raise
     finally:
+        print(run.log.read_text())
         run.clean_up()
 
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tests.suites.dict_backend import DictBackend
@@ -84,13 +84,21 @@ def values(zarray: dict[str, Any], seed: int) -> Any:
     return np.frombuffer(rng.bytes(prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
+def encoded(zarray: dict[str, Any], chunk: Any) -> bytes:
+    """Encode a chunk, where its filters can: a shuffle of 2 bytes wants an even number."""
+    try:
+        return bytes(encode_chunk(pipeline_of(zarray), chunk))
+    except UnsupportedError:
+        reject()
+
+
 @settings(max_examples=100)
 @given(zarrays(), st.integers(0, 2**32))
 def test_documents_come_back_and_mean_the_same_bytes(zarray: dict[str, Any], seed: int) -> None:
     there = array_to_v3(zarray, {})
     assert array_to_v2(json.loads(json.dumps(there))).zarray == zarray
     chunk = values(zarray, seed)
-    data = encode_chunk(pipeline_of(zarray), chunk)
+    data = encoded(zarray, chunk)
     decoded = decode_chunk(pipeline_of(there), data)
     assert decoded.astype(chunk.dtype).tobytes() == chunk.tobytes()
     assert decode_chunk(pipeline_of(zarray), data).tobytes() == chunk.tobytes()
@@ -102,7 +110,7 @@ def test_damaged_chunks_are_told_of_or_of_the_right_size(
     zarray: dict[str, Any], seed: int, data: st.DataObject
 ) -> None:
     pipeline = pipeline_of(zarray)
-    stored = bytearray(encode_chunk(pipeline, values(zarray, seed)))
+    stored = bytearray(encoded(zarray, values(zarray, seed)))
     for _ in range(data.draw(st.integers(1, 4))):
         if data.draw(st.booleans()) and stored:
             del stored[data.draw(st.integers(0, len(stored) - 1)) :]
