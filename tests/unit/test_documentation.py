@@ -10,6 +10,7 @@ import pytest
 import zarrfs
 from zarrfs.cli.main import SUBCOMMANDS
 from zarrfs.daemon.options import FLAGS, VALUED
+from zarrfs.views.registry import VIEWS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,3 +65,8 @@ def test_promises_name_a_mounted_test() -> None:
     for number, promise in PROMISE.findall(text("docs/semantics.md")):
         folders = {file.split("/")[0] for file, _ in TEST_NAME.findall(promise)}
         assert folders & {"mounted", "fault", "clients", "suites"}, f"promise {number}"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_documented(view: str) -> None:
+    assert f"| `{view}` |" in text("docs/views.md")
