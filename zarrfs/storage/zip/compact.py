@@ -27,6 +27,7 @@ from zarrfs.errors import (
 from zarrfs.storage.backend import Buffer, Key
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.format import END, LOCAL
+from zarrfs.storage.zip.index import NO_ENTRY
 from zarrfs.storage.zip.living import Living, read_living
 from zarrfs.storage.zip.writable_append import Style
 from zarrfs.storage.zip.writable_journal import JournalFile, journal_path, lock, sync_folder
@@ -54,7 +55,7 @@ def reclaimable_bytes(archive: Archive) -> int:
     An estimate from the directory alone: local extra fields are not counted.
     """
     columns, end = archive.index.columns, archive.end
-    entries = columns["entry"] != 0xFFFFFFFF
+    entries = columns["entry"] != NO_ENTRY
     names = (columns["name_end"] - columns["path_start"])[entries]
     living = int(columns["csize"][entries].sum()) + int(names.sum()) + len(names) * LOCAL.size
     rest = end.base + end.directory_size + END.size + len(end.comment)
@@ -219,8 +220,11 @@ def _compare(archive: Archive, path: str) -> None:
                 # Mostly the order is the same.
                 same = path_before == after.path(row)
                 rows[row] = row if same else after.resolve(path_before)
+        # A folder without an entry has its newest entry's time, which may have been
+        # one that was replaced.
+        implied = before.columns["entry"] == NO_ENTRY
         equal = (rows >= 0).all() and all(
-            (before.columns[name] == after.columns[name][rows]).all()
+            ((before.columns[name] == after.columns[name][rows]) | implied).all()
             for name in ("mode", "mtime_ns", "usize", "csize", "crc", "method")
         )
         if not equal:

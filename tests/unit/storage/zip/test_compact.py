@@ -176,3 +176,12 @@ def test_records_point_anywhere(offset: int, zip64: bool) -> None:
     assert header_offset(moved) == offset
     assert header_offset(with_offset(moved, 0)) == 0
     assert moved.endswith(b"\x99\x99\x01\0xynote")
+
+
+def test_a_folder_without_an_entry_may_change_its_time(tmp_path: Path) -> None:
+    """Its time was that of an entry which was replaced, and which is gone now."""
+    newer = RawEntry(b"c/0/0", b"old", date=22621, time=27829)
+    file = RawZip([newer, RawEntry(b"c/0/0", b"new")]).write(tmp_path / "a.zip")
+    compact(str(file))
+    with zipfile.ZipFile(file) as archive:
+        assert archive.read("c/0/0") == b"new"
