@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.clients_at_work import Client
-from tests.service import ServiceRun, running
+from tests.service import ServiceRun, running, wait_for
+from zarrfs.daemon.control import ask
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -161,3 +165,46 @@ def test_what_is_open_and_unlinked_lives_on(service: ServiceRun, name: str) -> N
         assert file.read() == b"before after"
         assert os.fstat(file.fileno()).st_nlink == 0
     assert not path.exists()
+
+
+def test_without_resend_what_was_in_flight_fails_at_once(tmp_path: Path) -> None:
+    """As on kernels before 6.9: an error for who waited, and then all is well.
+
+    One mount's source is another mount, whose worker is stopped to keep a request in flight.
+    """
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one", "1")
+        archive.writestr("two", "2")
+    below = "mounts:\n  - {name: a, source: a.zip, target: a, mkdir: true, hang_timeout: 10m}\n"
+    above = below + "  - {name: b, source: a, target: b, mkdir: true, mode: ro, idle_timeout: 0s}\n"
+    with running(tmp_path, below, {"ZARRFS_WITHOUT_RESEND": "1"}) as service:
+        stopped = service.wait_until("a", "serving")["pid"]
+        service.reload(above)
+        pid = service.wait_until("b", "serving")["pid"]
+        with ThreadPoolExecutor() as pool, stopping(stopped):
+            waiting = pool.submit(os.stat, tmp_path / "b/two")
+            wait_for("the request to be read", lambda: in_flight_s(service, "b") > 0)
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(ConnectionAbortedError):
+                waiting.result(60)
+        service.wait_until_serving("b")
+        assert (tmp_path / "b/two").read_text() == "2"
+        with (tmp_path / "b/one").open() as held:
+            service.kill_worker("b")
+            assert held.read() == "1"
+        assert service.stop() == 0
+
+
+@contextmanager
+def stopping(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def in_flight_s(service: ServiceRun, name: str) -> float:
+    """Return how long the oldest request of a mount has been worked on."""
+    ask(service.socket, "report")
+    return float(service.mount(name)["statistics"].get("longest_in_flight_s", 0))

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("zarrfs.mounting")
 
 
+_WITHOUT_RESEND = "ZARRFS_WITHOUT_RESEND"
+"""With this in the environment a kernel is taken for one before 6.9, to try what happens there."""
+
+
 @dataclass(frozen=True, slots=True)
 class MountSpec:
     """Everything that one mount is made of; it travels between processes as JSON.
@@ -268,6 +272,7 @@ def native_options(fsname: str, options: MountOptions, *, read_only: bool) -> Na
         noexec=options.noexec,
         noatime=options.noatime,
         debug=options.debug,
+        resend=_WITHOUT_RESEND not in os.environ,
         **chosen,
     )
 

@@ -46,10 +46,12 @@ from zarrfs.daemon.error_json import error_from_json, error_to_json
 from zarrfs.daemon.kept import FUSE, Kept
 from zarrfs.daemon.restarts import RestartHistory
 from zarrfs.errors import UnavailableError, ZarrfsError
+from zarrfs.fuse_protocol.flags import InitFlags
 
 STOP_LIMIT_S: Final = 60.0
 OPEN_FILES_GRACE_S: Final = 2.0
 _STACKS_GRACE_S: Final = 1.0
+_OPENING_LIMIT_S: Final = 60.0
 _KILLED_FROM_OUTSIDE: Final = (signal.SIGKILL, signal.SIGTERM)
 
 
@@ -139,7 +141,7 @@ class SupervisedMount:
         if self.kept.fuse is not None:
             self._serve(self.kept.fuse)
         self._last_beat_s = self._last_used_s = now_s
-        self.due_s = now_s + self.spec.hang_timeout_s
+        self.due_s = now_s + self._silence_limit_s
 
     def stop(self, now_s: float, *, handover: bool = False) -> None:
         """Write out, unmount and end; with `handover` leave the mount for a successor."""
@@ -199,6 +201,7 @@ class SupervisedMount:
                 self.history.served()
                 if self.state is not State.STOPPING:
                     self._enter(State.SERVING, now_s)
+                    self.due_s = now_s + self._silence_limit_s
             case Beat(statistics):
                 self._note_statistics(statistics, now_s)
             case Failed(error):
@@ -245,18 +248,24 @@ class SupervisedMount:
             self._press_on(now_s)
         elif self.pid is None:
             self.start(now_s)
-        elif now_s - self._last_beat_s >= self.spec.hang_timeout_s + _STACKS_GRACE_S:
+        elif now_s - self._last_beat_s >= self._silence_limit_s + _STACKS_GRACE_S:
             self._kill()
-            self.due_s = now_s + self.spec.hang_timeout_s
-        elif now_s - self._last_beat_s >= self.spec.hang_timeout_s:
+            self.due_s = now_s + self._silence_limit_s
+        elif now_s - self._last_beat_s >= self._silence_limit_s:
             self._log.error(
                 "worker %s was silent for %.0f s; its stacks follow, then it is replaced",
                 *(self.pid, now_s - self._last_beat_s),
             )
             self._signal(signal.SIGQUIT)
-            self.due_s = self._last_beat_s + self.spec.hang_timeout_s + _STACKS_GRACE_S
+            self.due_s = self._last_beat_s + self._silence_limit_s + _STACKS_GRACE_S
         else:
-            self.due_s = self._last_beat_s + self.spec.hang_timeout_s
+            self.due_s = self._last_beat_s + self._silence_limit_s
+
+    @property
+    def _silence_limit_s(self) -> float:
+        """How long a worker may be silent; one that opens its source sends nothing yet."""
+        limit_s = self.spec.hang_timeout_s
+        return limit_s if self.state is State.SERVING else max(limit_s, _OPENING_LIMIT_S)
 
     @property
     def alive(self) -> bool:
@@ -305,9 +314,15 @@ class SupervisedMount:
             limit_s is not None
             and self.state is State.SERVING
             and now_s - self._last_used_s >= limit_s
+            and self._can_resend()
         ):
             self._log.info("unused for %.0f s: its worker rests", now_s - self._last_used_s)
             self._send(Rest())
+
+    def _can_resend(self) -> bool:
+        """Whether a request that comes as a worker goes to rest is not lost with it."""
+        negotiated = self.kept.read_record().get("negotiated") or {}
+        return bool(negotiated.get("flags", 0) & InitFlags.HAS_RESEND)
 
     def _replace(self, pid: int | None, status: int, now_s: float) -> None:
         how = (

@@ -27,6 +27,7 @@ from zarrfs.daemon.channel import Channel, Opened
 from zarrfs.daemon.kept import FUSE, Kept
 from zarrfs.daemon.notify import Notifier, watchdog_interval_s
 from zarrfs.daemon.supervised import Spec, State, SupervisedMount
+from zarrfs.fuse_protocol import notifications
 
 _SIGNALS: Final = (
     *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD),
@@ -199,6 +200,9 @@ class Supervisor:
         if descriptor is None:
             return
         if on:
+            with contextlib.suppress(OSError):
+                # One may have come just as the worker went.
+                os.write(descriptor, notifications.resend())
             self._selector.register(descriptor, selectors.EVENT_READ, mount)
         else:
             with contextlib.suppress(KeyError):

@@ -48,7 +48,8 @@ class Answering:
         self.routes = routes
         """Replaced as a whole when INIT was answered."""
         self.answer = self._answer_and_log if debug else self._answer
-        self._fd = fd
+        self.fd = fd
+        """What requests are read through; their answers go the same way."""
         self._crew = crew
 
     def _answer(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
@@ -81,9 +82,9 @@ class Answering:
                     counters.bytes_written += len(arguments[2])
                     is_long = len(arguments[2]) > LARGE_BYTES
                 if body:
-                    _writev(self._fd, (_pack_header(_HEADER_SIZE + len(body), 0, unique), body))
+                    _writev(self.fd, (_pack_header(_HEADER_SIZE + len(body), 0, unique), body))
                 else:
-                    os.write(self._fd, _pack_header(_HEADER_SIZE, 0, unique))
+                    os.write(self.fd, _pack_header(_HEADER_SIZE, 0, unique))
         except Exception as error:
             self._failed(Opcode(opcode), unique, error, counters)
         finally:
@@ -122,6 +123,6 @@ class Answering:
     def error(self, unique: int, code: int) -> None:
         """Answer a request with an errno, or ENOSYS for ever."""
         try:
-            os.write(self._fd, _pack_header(_HEADER_SIZE, -code, unique))
+            os.write(self.fd, _pack_header(_HEADER_SIZE, -code, unique))
         except OSError:
             pass  # answered already (a reply that failed half-way), or given up

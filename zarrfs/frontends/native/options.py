@@ -32,5 +32,7 @@ class NativeOptions:
     """Let the kernel read and write `Opened.backing_fd` by itself, as root."""
     read_ahead_kb: int = 4096
     """Read-ahead of the mount, as root; 0 keeps the kernel's (128)."""
+    resend: bool = True
+    """Use FUSE_NOTIFY_RESEND where the kernel has it."""
     debug: bool = False
     """Log each request and answer."""

@@ -7,7 +7,8 @@ and `vfs`'.
 A session can be taken over. All it needs to go on is the descriptor and the
 `Negotiated` value; `Session.resume` makes the kernel send again what its
 predecessor read and did not answer (FUSE_NOTIFY_RESEND, protocol 7.40), with
-bit 63 of `unique` set, and answers with the same `unique`.
+bit 63 of `unique` set, and answers with the same `unique`. Older kernels fail
+such requests instead; `clone` sees to it that they do so at once.
 
 Several threads read one descriptor, each into a buffer of its own. They end
 when the kernel says ENODEV (unmounted) or ECONNABORTED (aborted).
@@ -20,14 +21,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from zarrfs.errors import MalformedMessageError, UnsupportedError
+from zarrfs.errors import MalformedMessageError, UnavailableError, UnsupportedError
 from zarrfs.frontends.native.answering import Answering
 from zarrfs.frontends.native.callers import is_being_killed
+from zarrfs.frontends.native.clone import clone_device
 from zarrfs.frontends.native.counters import Counters, ThreadCounters
 from zarrfs.frontends.native.crew import SHORT_RUN, Crew
 from zarrfs.frontends.native.expectation import Expectation, expectation_of
@@ -73,6 +76,8 @@ class Session:
         requests_fd: int | None = None,
     ) -> None:
         self.fd = fd
+        self._stream_fd = fd
+        """What the threads read and answer through."""
         self.negotiated = negotiated
         self.counters = Counters()
         self._filesystem = filesystem
@@ -169,10 +174,14 @@ class Session:
             self._backing.close()
         if self._request_log is not None:
             self._request_log.close()
+        if self._stream_fd != self.fd:
+            os.close(self._stream_fd)
 
     def _prepare(self, negotiated: Negotiated) -> None:
         for fallback in negotiated.fallbacks:
             logger.info("kernel without %s", fallback)
+        if self._resumed and not negotiated.has(InitFlags.HAS_RESEND):
+            self._stream_fd = self._answering.fd = clone_device(self.fd)
         if negotiated.has(InitFlags.PASSTHROUGH):
             self._backing = BackingFiles(self.fd, self._ledger_fd)
         policy = self._filesystem.policy
@@ -189,11 +198,21 @@ class Session:
         self._notifier.start(can_expire=negotiated.has(InitFlags.HAS_EXPIRE_ONLY))
 
     def _ask_again(self) -> None:
-        """Have the predecessor's unanswered requests sent again, where the kernel can."""
-        try:
-            os.write(self.fd, notifications.resend())
-        except OSError as error:
-            logger.warning("requests in flight are lost: RESEND refused (%s)", error.strerror)
+        """Have the predecessor's unanswered requests sent again, where the kernel can.
+
+        Raises: UnavailableError when it cannot, and INIT is one of them.
+        """
+        can_resend = self._options.resend
+        if self.negotiated is not None:
+            can_resend = self.negotiated.has(InitFlags.HAS_RESEND)
+        if can_resend:
+            try:
+                os.write(self.fd, notifications.resend())
+                return
+            except OSError as error:
+                logger.info("RESEND refused: %s", error.strerror)
+        if self.negotiated is None and not _has_request(self.fd):
+            raise UnavailableError("INIT", "was lost with the process that read it")
 
     # The loop
 
@@ -205,7 +224,7 @@ class Session:
         """Read and answer until the connection ends; rest when others suffice."""
         crew = self._crew
         buffer = bytearray(_BUFFER_SIZE_BYTES)
-        spinner = Spinner(self.fd)
+        spinner = Spinner(self._stream_fd)
         expectation = self._expectation
         short_run = 0
         while True:
@@ -231,7 +250,7 @@ class Session:
     def _serve_one(self, buffer: bytearray, counters: ThreadCounters) -> bool:
         """Read and answer one request; False when there will be no more."""
         try:
-            end = os.readv(self.fd, (buffer,))
+            end = os.readv(self._stream_fd, (buffer,))
         except OSError as error:
             if error.errno in _READ_AGAIN:
                 return True
@@ -274,3 +293,10 @@ class Session:
                 if opcode in _MAY_BE_GIVEN_UP and is_being_killed(pid):
                     self._answering.error(unique, errno.EINTR)
                 return
+
+
+def _has_request(fd: int) -> bool:
+    """Whether a request waits to be read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

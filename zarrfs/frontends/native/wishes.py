@@ -27,7 +27,6 @@ _ALWAYS = (
     | InitFlags.ABORT_ERROR
     | InitFlags.HAS_EXPIRE_ONLY
     | InitFlags.DIRECT_IO_ALLOW_MMAP
-    | InitFlags.HAS_RESEND
 )
 _WRITABLE = InitFlags.ATOMIC_O_TRUNC | InitFlags.HANDLE_KILLPRIV_V2
 _STATELESS = InitFlags.NO_OPEN_SUPPORT | InitFlags.NO_OPENDIR_SUPPORT
@@ -36,6 +35,8 @@ _STATELESS = InitFlags.NO_OPEN_SUPPORT | InitFlags.NO_OPENDIR_SUPPORT
 def wishes_for(policy: CachePolicy, options: NativeOptions, *, read_only: bool) -> Wishes:
     """Return what to ask of the kernel for a file system of this policy."""
     flags = _ALWAYS
+    if options.resend:
+        flags |= InitFlags.HAS_RESEND
     if not read_only:
         flags |= _WRITABLE
     if policy.stateless_open:
