@@ -18,6 +18,8 @@ from tests.commands import ZARRFS, zarrfs
 from tests.mount_table import fuse_mounts_below
 from tests.namespaces import DETACH_FOREIGN_MOUNTS
 from tests.service import PATIENCE_S, ServiceRun, need_root, running, wait_for
+from zarrfs.daemon.control import ask
+from zarrfs.errors import UnavailableError
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -147,8 +149,7 @@ def test_a_hung_worker_is_replaced_after_its_stacks_are_logged(folder: Path) -> 
         pid = service.wait_until("a", "serving")["pid"]
         os.kill(pid, signal.SIGSTOP)
         assert (folder / "a/file").read_text() == "a"
-        service.wait_until("a", "serving")
-        assert service.mount("a")["pid"] != pid
+        wait_for("a successor", lambda: service.mount("a").get("pid") not in (pid, None))
         log = service.log.read_text()
         assert "was silent for" in log
 
@@ -272,6 +273,16 @@ def test_a_full_runtime_folder_takes_no_mount_down(folder: Path) -> None:
         root = Path(f"/proc/{service.process.pid}/root{folder}")
         assert (root / "a/file").read_text() == "a"
         assert service.stop() == 0
+
+
+def test_a_report_asked_for_while_it_starts_does_no_harm(folder: Path) -> None:
+    rows = [f"name: m{n}, source: 'memory:', target: m{n}, mkdir: true" for n in range(6)]
+    with running(folder, config(*rows)) as service:
+        while len(serving := [m for m in service.mounts().values() if m["pid"]]) < len(rows):
+            with suppress(UnavailableError):
+                ask(service.socket, "report")
+        service.wait_until_serving()
+        assert {mount["restarts"] for mount in serving} == {0}
 
 
 @pytest.fixture

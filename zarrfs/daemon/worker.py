@@ -92,7 +92,10 @@ def _mount(
     if not picks_native(spec.options):
         return mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
     channel.send(Opened(opened.fsname, opened.vfs.read_only))
+    # Meanwhile somebody may ask for a report: there is nothing to tell yet.
     received = channel.receive()
+    while received is not None and not isinstance(received.message, Serve | Stop):
+        received = channel.receive()
     if received is None or not isinstance(received.message, Serve):
         return None
 
