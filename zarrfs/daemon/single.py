@@ -68,7 +68,9 @@ class _Start:
         if self._told or self._mount.state is State.OPENING:
             return
         self._told = True
-        self.serving = self._mount.state is State.SERVING
+        # Told to end before the worker said that it serves: that is no failure.
+        ending = self._mount.state is State.STOPPING and self._mount.kept.fuse is not None
+        self.serving = self._mount.state is State.SERVING or ending
         if self.serving:
             self._remember()
             wanted = self._report.serving()
