@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NoReturn, Protocol
 
 from zarrfs.errors import AttributeNotFoundError, ReadOnlyError, StaleError
+from zarrfs.storage.read_only_tree import RefusesChanges
 from zarrfs.storage.tree import (
     ROOT,
     Attr,
-    AttrChange,
     Buffer,
     Change,
     ChangeListener,
@@ -29,7 +29,6 @@ from zarrfs.storage.tree import (
     FileTree,
     NodeId,
     OpenFile,
-    Owner,
     StatFs,
 )
 
@@ -44,7 +43,7 @@ class StaticTree(FileTree, Protocol):
     def list_entries(self, nodeid: NodeId, start: int) -> Iterator[tuple[bytes, Entry]]: ...
 
 
-class GenerationTree:
+class GenerationTree(RefusesChanges):
     """Implements `FileTree`, `StatelessReads`, `ListsEntries` and `Watchable`."""
 
     read_only = True
@@ -132,43 +131,6 @@ class GenerationTree:
     def close(self) -> None:
         for tree in self._trees.values():
             tree.close()
-
-    # It is read-only
-
-    def set_attr(self, nodeid: NodeId, change: AttrChange) -> Attr:
-        self._refuse()
-
-    def make(
-        self,
-        parent: NodeId,
-        name: bytes,
-        mode: int,
-        owner: Owner,
-        *,
-        rdev: int = 0,
-        target: bytes = b"",
-    ) -> Entry:
-        self._refuse()
-
-    def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
-        self._refuse()
-
-    def unlink(self, parent: NodeId, name: bytes) -> None:
-        self._refuse()
-
-    def remove_dir(self, parent: NodeId, name: bytes) -> None:
-        self._refuse()
-
-    def rename(
-        self, parent: NodeId, name: bytes, new_parent: NodeId, new_name: bytes, flags: int
-    ) -> None:
-        self._refuse()
-
-    def set_xattr(self, nodeid: NodeId, name: bytes, value: bytes, flags: int) -> None:
-        self._refuse()
-
-    def remove_xattr(self, nodeid: NodeId, name: bytes) -> None:
-        self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise ReadOnlyError("", "an archive that is mounted read-only")

@@ -22,17 +22,16 @@ from zarrfs.errors import (
     ReadOnlyError,
     StaleError,
 )
+from zarrfs.storage.read_only_tree import RefusesChanges
 from zarrfs.storage.tree import (
     ROOT,
     Attr,
-    AttrChange,
     Buffer,
     DirEntry,
     Entry,
     FolderColumns,
     NodeId,
     OpenFile,
-    Owner,
     StatFs,
 )
 from zarrfs.storage.zip.archive import Archive
@@ -49,7 +48,7 @@ _BLOCK: Final = 4096
 NO_ROW: Final = -1
 
 
-class ArchiveTree:
+class ArchiveTree(RefusesChanges):
     """A `FileTree` over an archive.
 
     Nodeids are dense: the root is 1, and none is above `max_nodeid`. They
@@ -197,41 +196,6 @@ class ArchiveTree:
 
     def close(self) -> None:
         self.archive.close()
-
-    def set_attr(self, nodeid: NodeId, change: AttrChange) -> Attr:
-        self._refuse()
-
-    def make(
-        self,
-        parent: NodeId,
-        name: bytes,
-        mode: int,
-        owner: Owner,
-        *,
-        rdev: int = 0,
-        target: bytes = b"",
-    ) -> Entry:
-        self._refuse()
-
-    def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
-        self._refuse()
-
-    def unlink(self, parent: NodeId, name: bytes) -> None:
-        self._refuse()
-
-    def remove_dir(self, parent: NodeId, name: bytes) -> None:
-        self._refuse()
-
-    def rename(
-        self, parent: NodeId, name: bytes, new_parent: NodeId, new_name: bytes, flags: int
-    ) -> None:
-        self._refuse()
-
-    def set_xattr(self, nodeid: NodeId, name: bytes, value: bytes, flags: int) -> None:
-        self._refuse()
-
-    def remove_xattr(self, nodeid: NodeId, name: bytes) -> None:
-        self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise ReadOnlyError(self.archive.path)
