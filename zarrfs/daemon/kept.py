@@ -3,9 +3,10 @@
 Owns them by name: `fuse` is the mount's connection, `record` a memfd with what
 was negotiated, the others are what the worker gave into keeping (an archive's
 descriptor, a journal, a node table). Where a service manager offers its
-descriptor store, each is put there as well, as `MOUNT/NAME`, so that the next
-start of the service finds the mounts alive. Used by the supervisor's thread
-alone.
+descriptor store, each is put there as well, as `MOUNT/NAME#NUMBER`, so that the
+next start of the service finds the mounts alive. One that takes another's place
+has a higher number and is stored before the other is removed: whenever this
+process is killed, one of them is there. Used by the supervisor's thread alone.
 """
 
 from __future__ import annotations
@@ -29,18 +30,27 @@ class Kept:
     mount: str
     notifier: Notifier
     descriptors: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Under which number each is in the service manager's store."""
 
     def put(self, name: str, descriptor: int) -> None:
         """Take a descriptor over, in place of one of that name."""
-        self.drop([name])
-        self.descriptors[name] = descriptor
-        self.notifier.store(f"{self.mount}/{name}", descriptor)
+        number = self.numbers.get(name, -1)
+        former = self.descriptors.get(name)
+        self.descriptors[name], self.numbers[name] = descriptor, number + 1
+        self.notifier.store(self._stored_name(name, number + 1), descriptor)
+        if former is not None:
+            self.notifier.remove(self._stored_name(name, number))
+            os.close(former)
 
     def drop(self, names: Iterable[str]) -> None:
         for name in names:
             if (descriptor := self.descriptors.pop(name, None)) is not None:
-                self.notifier.remove(f"{self.mount}/{name}")
+                self.notifier.remove(self._stored_name(name, self.numbers[name]))
                 os.close(descriptor)
+
+    def _stored_name(self, name: str, number: int) -> str:
+        return f"{self.mount}/{name}#{number}"
 
     def clear(self) -> None:
         self.drop(list(self.descriptors))
@@ -85,12 +95,19 @@ def sort_by_mount(stored: Iterable[tuple[str, int]], notifier: Notifier) -> dict
     """
     found: dict[str, Kept] = {}
     for stored_name, descriptor in stored:
-        mount, slash, name = stored_name.partition("/")
-        if not slash or not name:
+        mount, slash, numbered = stored_name.partition("/")
+        name, hash_sign, digits = numbered.rpartition("#")
+        if not (slash and name and hash_sign and digits.isdecimal()):
             os.close(descriptor)
             continue
         kept = found.setdefault(mount, Kept(mount, notifier))
-        if (former := kept.descriptors.pop(name, None)) is not None:
+        number, other = int(digits), kept.numbers.get(name, -1)
+        if number < other:  # its successor was stored, and then we were killed
+            notifier.remove(stored_name)
+            os.close(descriptor)
+            continue
+        if (former := kept.descriptors.get(name)) is not None:
+            notifier.remove(f"{mount}/{name}#{other}")
             os.close(former)
-        kept.descriptors[name] = descriptor
+        kept.descriptors[name], kept.numbers[name] = descriptor, number
     return found

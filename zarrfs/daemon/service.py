@@ -27,6 +27,7 @@ from zarrfs.daemon.service_control import open_control
 from zarrfs.daemon.service_plan import BadConfigError, ServicePlan, read_plan
 from zarrfs.daemon.supervised import State
 from zarrfs.daemon.supervisor import Supervisor
+from zarrfs.daemon.warming import warm_up
 from zarrfs.daemon.worker import run_worker
 from zarrfs.errors import UnavailableError, ZarrfsError
 
@@ -67,7 +68,8 @@ class Service:
         self._set_up_logging()
         stored = sort_by_mount(take_stored_descriptors(), self._notifier)
         self._control = open_control(self.supervisor, self._plan.control_socket)
-        self._start_metrics()
+        self._start_metrics(stored)
+        warm_up(self._plan.mounts)
         try:
             for problem in self._plan.problems:
                 _log.warning("%s", problem)
@@ -103,6 +105,7 @@ class Service:
         self._set_up_logging()
         for problem in plan.problems:
             _log.warning("%s", problem)
+        warm_up(plan.mounts)
         _log.info("reloaded: %d mounts", len(plan.mounts))
         return plan.mounts
 
@@ -127,7 +130,7 @@ class Service:
             self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
             _log.info("ready: %d of %d mounts serving", serving, len(mounts))
 
-    def _start_metrics(self) -> None:
+    def _start_metrics(self, stored: dict[str, Kept]) -> None:
         listen, path = self._plan.metrics_listen, self._plan.metrics_socket
         if listen is None and path is None:
             return
@@ -136,6 +139,8 @@ class Service:
             return
         self._metrics = os.fork()
         if self._metrics == 0:
+            for kept in stored.values():
+                kept.release()  # a copy of a connection would keep its mount from ending
             run_metrics(self._control.path, listen, path)
 
     def _stop_metrics(self) -> None:

@@ -20,6 +20,7 @@ from zarrfs.daemon.reports import StartReport
 from zarrfs.daemon.service_control import open_control
 from zarrfs.daemon.supervised import State, SupervisedMount
 from zarrfs.daemon.supervisor import Supervisor
+from zarrfs.daemon.warming import warm_up
 from zarrfs.daemon.worker import run_worker
 from zarrfs.errors import UnavailableError, ZarrfsError
 
@@ -32,6 +33,7 @@ def supervise_mount(spec: MountSpec, report: StartReport) -> bool:
     Returns False when the mount could not be made.
     """
     spec = replace(spec, name=spec.name or os.path.basename(spec.target) or "mount")
+    warm_up([spec])
     supervisor = Supervisor(run_worker, NativeMounter())
     control = open_control(supervisor)
     mount = supervisor.add(spec)
