@@ -51,6 +51,7 @@ from zarrfs.daemon.mounting import (
 )
 from zarrfs.daemon.predecessor import end_predecessor
 from zarrfs.errors import ZarrfsError
+from zarrfs.storage.backend import Caches, WritesLater
 
 if TYPE_CHECKING:
     from zarrfs.daemon.replacements import ShownArchive
@@ -243,4 +244,11 @@ class _Service:
         if counters is None:
             return {}
         values = asdict(counters.snapshot())
-        return {"requests": sum(values["operations"].values()), **values}
+        values["requests"] = sum(values["operations"].values())
+        backend = self._opened.storage.backend
+        if isinstance(backend, Caches):
+            hits, misses, held_bytes = backend.cache_stats()
+            values["cache"] = {"hits": hits, "misses": misses, "bytes": held_bytes}
+        if isinstance(backend, WritesLater):
+            values["pending_bytes"] = backend.pending_bytes()
+        return values

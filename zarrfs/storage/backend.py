@@ -111,3 +111,26 @@ class LeavesOut(Protocol):
 
     def left_out(self, prefix: Key) -> Mapping[str, str]:
         """Return what a prefix would hold besides, by name, and why it does not."""
+
+
+class CacheStats(NamedTuple):
+    """What a cache of decoded content did so far."""
+
+    hits: int
+    misses: int
+    held_bytes: int
+
+
+@runtime_checkable
+class Caches(Protocol):
+    """A backend that keeps decoded content in memory."""
+
+    def cache_stats(self) -> CacheStats: ...
+
+
+@runtime_checkable
+class WritesLater(Protocol):
+    """A backend whose changes are durable before other programs see them."""
+
+    def pending_bytes(self) -> int:
+        """Return how much waits for the next `flush`; 0 when nothing does."""

@@ -15,24 +15,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy.typing as npt
 
 from zarrfs.errors import UnavailableError
+from zarrfs.storage.backend import CacheStats
 
 Array = npt.NDArray[Any]
 Load = Callable[[], Array]
 
 DEFAULT_BYTES: Final = 256 << 20
-
-
-class CacheStats(NamedTuple):
-    """What the cache did so far."""
-
-    hits: int
-    misses: int
-    held_bytes: int
 
 
 class ChunkCache:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zarrfs.storage.backend import Backend, Buffer, Key, KeyStat, Listed
+from zarrfs.storage.backend import Backend, Buffer, CacheStats, Key, KeyStat, Listed
 from zarrfs.views.chunk_cache import ChunkCache
 from zarrfs.views.view import View
 
@@ -44,6 +44,9 @@ class ClosesCache(View):
 
     def list_keys(self, prefix: Key) -> Iterator[Key]:
         return self.source.list_keys(prefix)
+
+    def cache_stats(self) -> CacheStats:
+        return self.cache.stats()
 
     def close(self) -> None:
         self.cache.close()

@@ -115,3 +115,18 @@ def test_a_supervisor_that_is_gone_is_down(scraped: Scraped) -> None:
 def test_only_metrics_are_there(scraped: Scraped) -> None:
     assert scraped.get("/etc/passwd")[0] == 404
     assert os.stat(scraped.path).st_mode & 0o777 == 0o660
+
+
+def test_a_local_address_is_listened_on(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    registry.register(metrics.MountCollector(lambda: [MOUNT]))
+    with metrics._make_server(metrics._handler(registry), "127.0.0.1:0", None) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        address = server.server_address
+        assert isinstance(address, tuple)
+        connection = http.client.HTTPConnection(str(address[0]), int(address[1]), timeout=30)
+        connection.request("GET", "/metrics")
+        assert b'zarrfs_mount_up{mount="a"} 1.0' in connection.getresponse().read()
+        connection.close()
+        thread.join()

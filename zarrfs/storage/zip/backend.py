@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, overload
 
 from zarrfs.errors import KeyNotFoundError, ReadOnlyError, UnsupportedError, ZarrfsError
-from zarrfs.storage.backend import Buffer, Key, KeyStat, Listed
+from zarrfs.storage.backend import Buffer, CacheStats, Key, KeyStat, Listed
 from zarrfs.storage.tree import Owner
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.archive_file import ArchiveFile
@@ -147,6 +147,9 @@ class ZipBackend:
     @property
     def archive(self) -> Archive:
         return self._archive
+
+    def cache_stats(self) -> CacheStats:
+        return self._archive.content.cache_stats()
 
     def file_tree(self) -> ArchiveTree:
         return self._tree

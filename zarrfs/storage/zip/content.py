@@ -15,6 +15,7 @@ from collections import OrderedDict
 from typing import Final
 
 from zarrfs.errors import CorruptError, UnsupportedError, ZarrfsError
+from zarrfs.storage.backend import CacheStats
 from zarrfs.storage.tree import Buffer
 from zarrfs.storage.zip import decoders
 from zarrfs.storage.zip.archive_file import ArchiveFile
@@ -58,6 +59,9 @@ class Content:
         self._passing = Passing()
         self._lock = threading.Lock()
         self._streams: OrderedDict[int, EntryStream] = OrderedDict()  # Guarded by: _lock
+
+    def cache_stats(self) -> CacheStats:
+        return self._cache.stats()
 
     def read(self, row: int, offset: int, size: int) -> Buffer:
         """Return bytes of an entry, cut at its end.

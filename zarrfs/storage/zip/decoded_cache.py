@@ -11,6 +11,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from zarrfs.storage.backend import CacheStats
+
 
 class _Flight:
     """One entry being decompressed."""
@@ -30,11 +32,16 @@ class DecodedCache:
         self._kept: OrderedDict[int, bytes] = OrderedDict()  # Guarded by: _lock
         self._kept_bytes = 0  # Guarded by: _lock
         self._flights: dict[int, _Flight] = {}  # Guarded by: _lock
+        self._hits = self._misses = 0  # Guarded by: _lock
 
     @property
     def kept_bytes(self) -> int:
         with self._lock:
             return self._kept_bytes
+
+    def stats(self) -> CacheStats:
+        with self._lock:
+            return CacheStats(self._hits, self._misses, self._kept_bytes)
 
     def get(self, row: int, decode: Callable[[], bytes]) -> bytes:
         """Return what `decode` makes of an entry, now or before.
@@ -45,10 +52,12 @@ class DecodedCache:
             data = self._kept.get(row)
             if data is not None:
                 self._kept.move_to_end(row)
+                self._hits += 1
                 return data
             flight = self._flights.get(row)
             mine = flight is None
             if flight is None:
+                self._misses += 1
                 flight = self._flights[row] = _Flight()
         if not mine:
             flight.landed.wait()

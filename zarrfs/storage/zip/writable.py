@@ -38,6 +38,7 @@ from zarrfs.errors import (
     PathRequiredError,
     UnavailableError,
 )
+from zarrfs.storage.backend import CacheStats
 from zarrfs.storage.inodes.extents import IN_BASE, Extent
 from zarrfs.storage.inodes.keys import TreeKeys
 from zarrfs.storage.inodes.records import Settled
@@ -104,6 +105,16 @@ class WritableZip(TreeKeys):
         if os.path.lexists(path):
             raise ExistsError(path)
         return cls(path, create=True)
+
+    def cache_stats(self) -> CacheStats:
+        archive = self._opened.archive
+        return CacheStats(0, 0, 0) if archive is None else archive.content.cache_stats()
+
+    def pending_bytes(self) -> int:
+        """Return what the journal holds while it knows more than the archive."""
+        if self._ledger.version == self._committed_version:
+            return 0
+        return self._ledger.space.in_use_bytes
 
     # Committing
 

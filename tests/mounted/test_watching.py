@@ -1,0 +1,125 @@
+"""What operators see of a service: metrics, status on a terminal, logs."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import pty
+import re
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.commands import ZARRFS
+from tests.service import PATIENCE_S, ServiceRun, running, wait_for
+
+pytestmark = pytest.mark.timeout(240)
+
+CONFIG = """\
+logging: {format: json, level: error}
+metrics: {socket: metrics.sock}
+defaults: {mkdir: true, commit: 1h}
+mounts:
+  - {name: packed, source: a.zip, target: packed, log_level: info}
+  - {name: writable, source: b.zip, target: writable, mode: rw}
+"""
+COLUMNS = 80
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ServiceRun]:
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("file", "content" * 10_000)
+    with running(tmp_path, CONFIG) as service:
+        service.wait_until_serving()
+        yield service
+
+
+def scrape(path: Path) -> dict[tuple[str, str], float]:
+    """Return every sample that has no other label than the mount, by name and mount."""
+    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(PATIENCE_S)
+    connection.sock.connect(str(path))
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return {
+        (sample.name, sample.labels["mount"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if set(sample.labels) == {"mount"}
+    }
+
+
+def test_metrics_tell_what_was_done(service: ServiceRun) -> None:
+    for _ in range(2):
+        descriptor = os.open(service.folder / "packed/file", os.O_RDONLY)
+        assert len(os.pread(descriptor, 70_000, 0)) == 70_000
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+    with (service.folder / "writable/new").open("wb") as file:
+        file.write(bytes(100_000))
+    wait_for("the exporter", (service.folder / "metrics.sock").exists)
+
+    def complete() -> dict[tuple[str, str], float]:
+        found = scrape(service.folder / "metrics.sock")
+        return found if found.get(("zarrfs_pending_bytes", "writable"), 0) >= 100_000 else {}
+
+    found = wait_for("the statistics", complete)
+    assert found["zarrfs_mount_up", "packed"] == 1
+    assert found["zarrfs_read_bytes_total", "packed"] >= 70_000
+    assert found["zarrfs_written_bytes_total", "writable"] == 100_000
+    assert found["zarrfs_cache_misses_total", "packed"] == 1
+    assert found["zarrfs_cache_hits_total", "packed"] >= 1
+    assert found["zarrfs_cache_bytes", "packed"] == 70_000
+    assert found["zarrfs_worker_restarts_total", "packed"] == 0
+    assert found["zarrfs_worker_resident_memory_bytes", "packed"] > 1 << 20
+    service.process.send_signal(signal.SIGUSR2)
+    wait_for(
+        "the commit",
+        lambda: scrape(service.folder / "metrics.sock")["zarrfs_pending_bytes", "writable"] == 0,
+    )
+
+
+def test_logs_are_json_with_a_level_for_each_mount(service: ServiceRun) -> None:
+    service.process.send_signal(signal.SIGUSR1)
+    wait_for("the statistics", lambda: "statistics: " in service.log.read_text())
+    # Stacks are written piece by piece, so a record may begin within a line of another worker's.
+    lines = [line for line in service.log.read_text().splitlines() if '{"time"' in line]
+    records = [json.loads(line[line.index('{"time"') :]) for line in lines]
+    assert {record["mount"] for record in records} == {"packed"}
+    assert {"serving", "statistics:"} <= {record["message"].split()[0] for record in records}
+    assert {record["level"] for record in records} == {"info"}
+
+
+def test_a_live_table_fits_a_terminal(service: ServiceRun) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, COLUMNS, 0, 0))
+    environment = {**os.environ, "RUNTIME_DIRECTORY": str(service.runtime), "TERM": "xterm"}
+    with subprocess.Popen(
+        [str(ZARRFS), "status", "--watch", "--interval", "0.1"],
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment,
+    ) as watching:  # fmt: skip
+        os.close(theirs)
+        shown = ""
+        while shown.count("serving") < 4:
+            shown += os.read(ours, 1 << 16).decode(errors="replace")
+        watching.send_signal(signal.SIGINT)
+        os.set_blocking(ours, False)
+        assert watching.wait(PATIENCE_S) == 0
+    os.close(ours)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").split("\n")
+    assert max(map(len, lines)) <= COLUMNS
+    assert any(re.match(r"packed serving +\d+s +\d+ ", line) for line in lines), lines
