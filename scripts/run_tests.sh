@@ -10,7 +10,6 @@ cd "$(dirname "$0")/.."
 limit_s=${ZARRFS_TEST_LIMIT_S:-1320}
 
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/zarrfs-test.XXXXXX")
-chmod 0755 "$TMPDIR" # tests that mount as another user have their folders in it
 # mktemp makes it for its owner alone; tests of plain users must reach their own folders in it.
 chmod 755 "$TMPDIR"
 export TMPDIR
