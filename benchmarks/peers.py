@@ -56,10 +56,10 @@ ZIP_RW = zarrfs("zip", "rw")
 
 def is_mounted(target: Path) -> int | None:
     """Return the device's minor number of what is mounted at a target."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split(" ")
-        if fields[4] == str(target):
-            return int(fields[2].partition(":")[2])
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split(b" ")
+        if fields[4] == os.fsencode(target):
+            return int(fields[2].partition(b":")[2])
     return None
 
 
