@@ -17,7 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Final,
+    NamedTuple,
+    NewType,
+    Protocol,
+    TypeAlias,
+    runtime_checkable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 NodeId = NewType("NodeId", int)
 ROOT = NodeId(1)
+NODEID_BITS: Final = 52
+"""A tree's nodeids need no more bits; those above tell the states of a replaced store apart."""
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from zarrfs.errors import StaleError
 from zarrfs.storage.backend import Key, KeyStat
-from zarrfs.storage.tree import ROOT, NodeId
+from zarrfs.storage.tree import NODEID_BITS, ROOT, NodeId
 from zarrfs.vfs.spool import Spool
 
 
@@ -44,9 +44,9 @@ class KeyNode:
 
 
 def number_of(key: str) -> int:
-    """Return a key's number: 62 bits, above the root's, the same everywhere."""
+    """Return a key's number: of `NODEID_BITS`, above the root's, the same everywhere."""
     digest = hashlib.blake2b(os.fsencode(key), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 2 | 2
+    return int.from_bytes(digest, "little") >> 64 - NODEID_BITS | 2
 
 
 class KeyNodes:
