@@ -117,6 +117,18 @@ class ServiceRun:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
+    def kill(self, *, workers_too: bool) -> None:
+        """Kill the supervisor, and its workers if they are to go with it."""
+        workers = [mount["pid"] for mount in self.mounts().values() if workers_too]
+        for pid in [self.process.pid, *workers]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def kill_and_start_again(self, *, workers_too: bool) -> None:
+        self.kill(workers_too=workers_too)
+        self.process = self._start()
+        self.wait_until_serving()
+
     def clean_up(self) -> None:
         if self.process.poll() is None:
             try:

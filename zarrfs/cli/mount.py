@@ -10,7 +10,9 @@ from zarrfs.cli.exit_codes import ExitCode
 from zarrfs.daemon.background import serve, start_background
 from zarrfs.daemon.background_log import STDERR, SYSLOG, log_to
 from zarrfs.daemon.mounting import MountSpec, resolve
+from zarrfs.daemon.mounting_table import canonical_target
 from zarrfs.daemon.options import FLAGS, VALUED, parse_options
+from zarrfs.daemon.single import was_left
 from zarrfs.errors import ZarrfsError
 
 
@@ -71,7 +73,8 @@ def mount(
     """
     chosen = parse_options([*options, *(["debug"] if verbose else [])])
     spec = MountSpec(source, target, kind, create, chosen)
-    spec = resolve(spec, mkdir=mkdir)
+    left = foreground and was_left(canonical_target(target))
+    spec = resolve(spec, mkdir=mkdir, left=left)
     level = "debug" if chosen.debug else "info"
     if foreground:
         log_to(STDERR if log == SYSLOG else log, level)

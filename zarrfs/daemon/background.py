@@ -29,6 +29,7 @@ from zarrfs.daemon.mounting import (
 )
 from zarrfs.daemon.mounting_table import mounted_at
 from zarrfs.daemon.reports import StartReport
+from zarrfs.daemon.revival import revival_command
 from zarrfs.daemon.single import supervise_mount
 from zarrfs.errors import BusyError, UnavailableError, ZarrfsError
 
@@ -40,13 +41,15 @@ _log = logging.getLogger("zarrfs.mount")
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def serve(spec: MountSpec, report: StartReport) -> bool:
+def serve(spec: MountSpec, report: StartReport, *, revive: list[str] | None = None) -> bool:
     """Serve one mount until it is gone: under a supervisor, or where that cannot be, alone.
 
-    libfuse's connection cannot be handed on to another process. Returns False
-    when the mount could not be made.
+    libfuse's connection cannot be handed on to another process. `revive` is as
+    for `supervise_mount`. Returns False when the mount could not be made.
     """
-    return (supervise_mount if picks_native(spec.options) else serve_mount)(spec, report)
+    if picks_native(spec.options):
+        return supervise_mount(spec, report, revive=revive)
+    return serve_mount(spec, report)
 
 
 def serve_mount(spec: MountSpec, report: StartReport) -> bool:
@@ -192,7 +195,8 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
         except ZarrfsError as error:
             report.failed(error)
         else:
-            status = 0 if serve(spec, report) else 3
+            revive = revival_command(spec.target, log=log, log_level=log_level)
+            status = 0 if serve(spec, report, revive=revive) else 3
     except BaseException:
         _log.exception("%s: serving failed", spec.target)
     finally:

@@ -1,4 +1,7 @@
-"""What supervisor and worker say to each other, and the socket they say it over.
+"""What the processes of a mount say to each other, and the socket they say it over.
+
+They are a supervisor, its workers, and where no service manager keeps
+descriptors, the supervisor's own store.
 
 Each message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors
 beside it (SCM_RIGHTS). Both ends are used from one thread, except that any
@@ -14,6 +17,7 @@ import json
 import os
 import select
 import socket
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -32,14 +36,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Worker: keep these descriptors for my successor, under these names."""
+    """Worker or supervisor: keep these descriptors for my successor, under these names."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Worker: my successor needs these no longer."""
+    """Worker or supervisor: my successor needs these no longer."""
 
     names: tuple[str, ...]
 
@@ -117,15 +121,37 @@ class Dump:
     """Supervisor: log statistics and stacks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Supervisor: I want what an earlier one left in the store."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Store: so many `Keep` follow, a descriptor beside each."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Store: the supervisor with this pid is alive."""
+
+    pid: int
+
+
 Message: TypeAlias = (
     Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Renew | Finished
-    | Serve | Stop | Rest | Save | Report | Dump
+    | Serve | Stop | Rest | Save | Report | Dump | Claim | Granted | Refused
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
         *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Renew, Finished),
         *(Serve, Stop, Rest, Save, Report, Dump),
+        *(Claim, Granted, Refused),
     )
 }
 
@@ -181,6 +207,12 @@ class Channel:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         return Received(_decode(data), list(descriptors)) if data else None
+
+    def limit_sending(self, seconds: float) -> None:
+        """Let `send` give up when the other end does not read for so long."""
+        whole_s = int(seconds)
+        limit = struct.pack("ll", whole_s, int((seconds - whole_s) * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def close(self) -> None:
         self._socket.close()

@@ -277,8 +277,10 @@ def native_options(fsname: str, options: MountOptions, *, read_only: bool) -> Na
     )
 
 
-def resolve(spec: MountSpec, *, mkdir: bool = False) -> MountSpec:
+def resolve(spec: MountSpec, *, mkdir: bool = False, left: bool = False) -> MountSpec:
     """Check a mount's source and target; return the spec with canonical paths.
+
+    With `left` the mount may be there already, without a supervisor.
 
     Raises: as `mounting_checks`; DeniedError for `allow_other`.
     """
@@ -290,6 +292,7 @@ def resolve(spec: MountSpec, *, mkdir: bool = False) -> MountSpec:
         check_source,
         check_target,
     )
+    from zarrfs.daemon.mounting_table import canonical_target
 
     source = spec.source
     if is_memory(source) and spec.kind not in (None, MEMORY):
@@ -300,5 +303,8 @@ def resolve(spec: MountSpec, *, mkdir: bool = False) -> MountSpec:
     if not is_memory(source, spec.kind):
         source = check_source(source, create=spec.create)
         check_apart(source, os.path.realpath(spec.target))
-    target = check_target(spec.target, nonempty=spec.options.nonempty, mkdir=mkdir)
+    if left:
+        target = canonical_target(spec.target)
+    else:
+        target = check_target(spec.target, nonempty=spec.options.nonempty, mkdir=mkdir)
     return replace(spec, source=source, target=target)

@@ -29,7 +29,7 @@ def end_predecessor(descriptor: int, log: logging.Logger) -> None:
         return
     except BlockingIOError:
         pass
-    pid = _holder(descriptor)
+    _, pid = _lock_on(descriptor)
     if pid > 0:
         log.warning("worker %d of an earlier run is still there; it is killed", pid)
         try:
@@ -39,8 +39,13 @@ def end_predecessor(descriptor: int, log: logging.Logger) -> None:
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
 
 
-def _holder(descriptor: int) -> int:
-    """Return the pid of the process that has the lock; 0 when nobody has it now."""
+def is_alive(descriptor: int) -> bool:
+    """Whether a process that was given a kept memfd by `end_predecessor` lives still."""
+    return _lock_on(descriptor)[0] != fcntl.F_UNLCK
+
+
+def _lock_on(descriptor: int) -> tuple[int, int]:
+    """Return the kind of lock that another process has, F_UNLCK for none, and its pid."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    return 0 if kind == fcntl.F_UNLCK else pid
+    return kind, 0 if kind == fcntl.F_UNLCK else pid

@@ -1,8 +1,8 @@
 """`zarrfs serve`: the supervisor of a configuration file's mounts.
 
 Owns how a reload is read, what the control socket answers, the process that
-shows metrics, and the mounts that an earlier run of the service left in the
-service manager's store. Used by the supervisor's one thread.
+shows metrics, and the mounts that an earlier run of the service left, in the
+service manager's store or in our own. Used by the supervisor's one thread.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from typing import Any
 
 from zarrfs.daemon.control import ControlServer, ask
 from zarrfs.daemon.kept import Kept, sort_by_mount
+from zarrfs.daemon.left_mounts import take_down, take_from
 from zarrfs.daemon.logs import LogTarget, set_up_logging
 from zarrfs.daemon.mounting import MountSpec
 from zarrfs.daemon.native_mounter import NativeMounter
 from zarrfs.daemon.notify import Notifier, take_stored_descriptors
+from zarrfs.daemon.own_store import OwnStore
 from zarrfs.daemon.service_control import open_control
 from zarrfs.daemon.service_plan import BadConfigError, ServicePlan, read_plan
 from zarrfs.daemon.supervised import State
 from zarrfs.daemon.supervisor import Supervisor
 from zarrfs.daemon.warming import warm_up
 from zarrfs.daemon.worker import run_worker
-from zarrfs.errors import UnavailableError, ZarrfsError
+from zarrfs.errors import UnavailableError
 
 _log = logging.getLogger("zarrfs.service")
 
@@ -51,6 +53,7 @@ class Service:
         self._plan = plan
         self._log_to = log_to
         self._notifier = Notifier.from_environment()
+        self._own_store = None if self._notifier.active else OwnStore(_identity(file))
         self._ready = False
         self._metrics: int | None = None
         self._control: ControlServer | None = None
@@ -58,6 +61,7 @@ class Service:
             run_worker,
             NativeMounter(),
             notifier=self._notifier,
+            store=self._own_store,
             reload=self._reload,
             keep_on_stop=lambda: self._notifier.active and restart_is_under_way(),
             stay=True,
@@ -66,14 +70,14 @@ class Service:
 
     def run(self) -> int:
         self._set_up_logging()
-        stored = sort_by_mount(take_stored_descriptors(), self._notifier)
+        left = self._take_left()
         self._control = open_control(self.supervisor, self._plan.control_socket)
-        self._start_metrics(stored)
+        self._start_metrics(left)
         warm_up(self._plan.mounts)
         try:
             for problem in self._plan.problems:
                 _log.warning("%s", problem)
-            self._start(stored)
+            self._start(left)
             return self.supervisor.run()
         finally:
             self._stop_metrics()
@@ -81,18 +85,23 @@ class Service:
                 self._control.close()
             self._notifier.barrier()
 
-    def _start(self, stored: dict[str, Kept]) -> None:
+    def _take_left(self) -> dict[str, Kept]:
+        """Return the mounts that an earlier run left alive, by name."""
+        if self._own_store is None:
+            return sort_by_mount(take_stored_descriptors(), self._notifier)
+        left = self._own_store.claim()
+        mounts = self.supervisor.mounts
+        self._own_store.watch(self.supervisor, lambda: [m.kept for m in mounts.values()])
+        return left
+
+    def _start(self, left: dict[str, Kept]) -> None:
         """Take over the mounts that live already, and start the others."""
         for spec in self._plan.mounts:
-            kept = stored.pop(spec.name, None)
-            if kept is not None and _spec_of(kept) == spec:
+            kept = take_from(left, spec)
+            if kept is not None:
                 _log.info("%s: taken over from the last run", spec.name)
-                self.supervisor.add(spec, kept)
-            else:
-                if kept is not None:
-                    take_down(kept)
-                self.supervisor.add(spec)
-        for kept in stored.values():
+            self.supervisor.add(spec, kept)
+        for kept in left.values():
             take_down(kept)
 
     def _reload(self) -> Sequence[MountSpec] | None:
@@ -130,7 +139,7 @@ class Service:
             self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
             _log.info("ready: %d of %d mounts serving", serving, len(mounts))
 
-    def _start_metrics(self, stored: dict[str, Kept]) -> None:
+    def _start_metrics(self, left: dict[str, Kept]) -> None:
         listen, path = self._plan.metrics_listen, self._plan.metrics_socket
         if listen is None and path is None:
             return
@@ -139,7 +148,7 @@ class Service:
             return
         self._metrics = os.fork()
         if self._metrics == 0:
-            for kept in stored.values():
+            for kept in left.values():
                 kept.release()  # a copy of a connection would keep its mount from ending
             run_metrics(self._control.path, listen, path)
 
@@ -179,21 +188,9 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
-def _spec_of(kept: Kept) -> MountSpec | None:
-    """Return what an earlier run mounted there."""
-    try:
-        return MountSpec.from_json(kept.read_record()["spec"])
-    except (KeyError, TypeError):
-        return None
-
-
-def take_down(kept: Kept) -> None:
-    """Unmount what nobody wants any more."""
-    spec = _spec_of(kept)
-    if spec is not None and kept.fuse is not None:
-        with contextlib.suppress(ZarrfsError, OSError):
-            NativeMounter().unmount(spec.target, lazy=True)
-    kept.clear()
+def _identity(file: str) -> str:
+    """Tell runs of the same file from those of others."""
+    return f"serve {os.path.realpath(file)}"
 
 
 def restart_is_under_way() -> bool:

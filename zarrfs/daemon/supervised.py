@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -220,7 +219,7 @@ class SupervisedMount:
         if self.channel is not None:
             self.host.drop_channel(self.channel)
             self.channel = None
-        gone = self._unmounted or self._connection_gone()
+        gone = self._unmounted or self.kept.is_gone
         if gone and self._left_unfinished(status, now_s):
             self._log.warning("worker %s was killed while it wrote; a successor goes on", pid)
             self._finish(now_s)
@@ -385,7 +384,7 @@ class SupervisedMount:
         With its last descriptor the connection ends, and whoever waits for it
         gets an error.
         """
-        if self.kept.fuse is not None and not self._connection_gone():
+        if self.kept.fuse is not None and not self.kept.is_gone:
             self.host.detach(self)
         self.kept.clear()
 
@@ -408,14 +407,6 @@ class SupervisedMount:
             self._log.error("worker %s does not end; killed", self.pid)
             self._kill()
             self.due_s = now_s + 1.0
-
-    def _connection_gone(self) -> bool:
-        """Whether the mount was taken down: the kernel then reports POLLERR."""
-        if self.kept.fuse is None:
-            return False
-        poll = select.poll()
-        poll.register(self.kept.fuse, select.POLLIN)
-        return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
 
     def _send(self, message: Message, descriptors: tuple[int, ...] | list[int] = ()) -> bool:
         return self.channel is not None and self.channel.send(message, descriptors)

@@ -24,8 +24,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from zarrfs.daemon.channel import Channel, Opened
-from zarrfs.daemon.kept import FUSE, Kept
+from zarrfs.daemon.kept import FUSE, DescriptorStore, Kept
 from zarrfs.daemon.notify import Notifier, watchdog_interval_s
+from zarrfs.daemon.process_name import WORKER, name_process
 from zarrfs.daemon.supervised import Spec, State, SupervisedMount
 from zarrfs.fuse_protocol import notifications
 
@@ -36,6 +37,10 @@ _SIGNALS: Final = (
 _LONGEST_WAIT_S: Final = 60.0
 
 _log = logging.getLogger("zarrfs.supervisor")
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 
 class Mounter(Protocol):
@@ -61,17 +66,21 @@ class Supervisor:
         mounter: Mounter,
         *,
         notifier: Notifier | None = None,
+        store: DescriptorStore | None = None,
         reload: Callable[[], Sequence[Spec] | None] | None = None,
         keep_on_stop: Callable[[], bool] = lambda: False,
         stay: bool = False,
     ) -> None:
-        """`reload` returns the wanted mounts anew, or None when they stay as they
-        are; `keep_on_stop` tells whether a successor of this whole service will
-        come for the mounts; with `stay`, `run` goes on when no mount is left.
+        """`store` is where descriptors outlive this process, the notifier's manager
+        unless it is another; `reload` returns the wanted mounts anew, or None
+        when they stay as they are; `keep_on_stop` tells whether a successor of
+        this whole service will come for the mounts; with `stay`, `run` goes on
+        when no mount is left.
         """
         self._run_worker = run_worker
         self._mounter = mounter
         self._notifier = notifier or Notifier(None)
+        self._store = store or self._notifier
         self._reload = reload
         self._keep_on_stop = keep_on_stop
         self._stay = stay
@@ -92,7 +101,7 @@ class Supervisor:
     def add(self, spec: Spec, kept: Kept | None = None) -> SupervisedMount:
         """Take a mount on; with `kept`, one that is mounted already."""
         self._wanted[spec.name] = spec
-        mount = SupervisedMount(spec, self, kept or Kept(spec.name, self._notifier))
+        mount = SupervisedMount(spec, self, kept or Kept(spec.name, self._store))
         self.mounts[spec.name] = mount
         mount.start(time.monotonic())
         return mount
@@ -143,6 +152,7 @@ class Supervisor:
         """In the child: keep what is this mount's, close the others', and serve."""
         status = 70
         try:
+            name_process(WORKER)
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
@@ -210,11 +220,11 @@ class Supervisor:
 
     # -- the loop ----------------------------------------------------------
 
-    def listen(self, fileobj: int | socket.socket, ready: Callable[[], None]) -> None:
-        """Call `ready` whenever a descriptor can be read (the control socket)."""
+    def listen(self, fileobj: HasFileno, ready: Callable[[], None]) -> None:
+        """Call `ready` whenever a descriptor can be read (the control socket, the store)."""
         self._selector.register(fileobj, selectors.EVENT_READ, ready)
 
-    def unlisten(self, fileobj: int | socket.socket) -> None:
+    def unlisten(self, fileobj: HasFileno) -> None:
         self._selector.unregister(fileobj)
 
     def run(self) -> int:

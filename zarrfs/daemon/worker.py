@@ -40,6 +40,7 @@ from zarrfs.daemon.channel import (
 )
 from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.keeper import Keeper
+from zarrfs.daemon.kept import ALIVE
 from zarrfs.daemon.mounting import (
     Mount,
     MountSpec,
@@ -66,7 +67,7 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
     keeper = Keeper(kept, channel)
-    end_predecessor(keeper.memory("alive"), log)
+    end_predecessor(keeper.memory(ALIVE), log)
     try:
         opened = open_filesystem(spec, keeper)
     except (ZarrfsError, OSError) as error:
