@@ -7,11 +7,56 @@ and `zarrfs config` import this module: pydantic is too heavy for a worker.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from zarrfs.daemon.options import NO_ID, parse_gid, parse_inner_path, parse_uid, parse_views
 from zarrfs.daemon.quantities import parse_duration_s, parse_mode, parse_size
+
+
+def _if_text(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Parse a text as the option of `zarrfs mount` does; leave other values to the type."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def _existing_view(name: str) -> str:
+    from zarrfs.views.registry import VIEWS
+
+    if name not in VIEWS:
+        raise ValueError(f"no such view: one of {', '.join(VIEWS)}")
+    return name
+
+
+def _existing_type(name: str) -> str:
+    from zarrfs.storage.registry import canonical_name, names
+
+    if canonical_name(name) not in names():
+        raise ValueError(f"no such backend: one of {', '.join(names())}")
+    return name
+
+
+def _folder_name(name: str) -> str:
+    if not name or "/" in name or "\0" in name or name in (".", ".."):
+        raise ValueError("cannot be the name of a folder")
+    return name
+
+
+def _path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("a path has no NUL character")
+    if path.startswith("~") and os.path.expanduser(path) == path:
+        raise ValueError(f"no such user: {path.partition('/')[0]}")
+    return path
+
+
+def _port_exists(address: str) -> str:
+    if not 1 <= int(address.rpartition(":")[2]) <= 65535:
+        raise ValueError("a port is a number from 1 to 65535")
+    return address
+
 
 Size = Annotated[
     int,
@@ -28,12 +73,16 @@ Mode = Annotated[
     BeforeValidator(parse_mode),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["0644"]}),
 ]
-Level = Literal["debug", "info", "warning", "error"]
+_ID: Final = {"type": ["integer", "string"], "minimum": 0, "examples": [1000, "www-data"]}
+User = Annotated[int, _if_text(parse_uid), Field(ge=0, lt=NO_ID), WithJsonSchema(_ID)]
+Group = Annotated[int, _if_text(parse_gid), Field(ge=0, lt=NO_ID), WithJsonSchema(_ID)]
+Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 ViewNames = Annotated[
-    list[str],
-    BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value),
+    list[Annotated[str, AfterValidator(_existing_view)]],
+    _if_text(lambda text: list(parse_views(text))),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
+Level = Literal["debug", "info", "warning", "error"]
 
 
 class _Section(BaseModel):
@@ -45,8 +94,8 @@ class Permissions(_Section):
 
     allow_other: bool = Field(False, description="Let users other than the server's in.")
     default_permissions: bool = Field(True, description="Let the kernel check permission bits.")
-    uid: int | None = Field(None, ge=0, description="Show every file as owned by this user.")
-    gid: int | None = Field(None, ge=0, description="Show every file as owned by this group.")
+    uid: User | None = Field(None, description="Show every file as owned by this user.")
+    gid: Group | None = Field(None, description="Show every file as owned by this group.")
     fmode: Mode | None = Field(None, description="Show every file with these permission bits.")
     dmode: Mode | None = Field(None, description="Show every folder with these permission bits.")
 
@@ -79,7 +128,7 @@ class _Settings(_Section):
         None, ge=0, le=100, description="Compact on unmount when this percentage is unused."
     )
     idle_timeout: Duration | None = Field(
-        None, description="Stop the worker of a mount that nobody used for so long."
+        None, gt=0, description="Stop the worker of a mount that nobody used for so long."
     )
     hang_timeout: Duration = Field(
         30.0, gt=0, description="Replace a worker that gives no sign of life for so long."
@@ -103,19 +152,21 @@ class Mount(_Settings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="What status, logs and metrics call it.",
     )
-    source: str = Field(min_length=1, description="An archive, a folder, or `memory:`.")
-    target: str = Field(min_length=1, description="The folder to mount on.")
-    type: str | None = Field(
+    source: Path = Field(description="An archive, a folder, or `memory:`.")
+    target: Path = Field(description="The folder to mount on.")
+    type: Annotated[str, AfterValidator(_existing_type)] | None = Field(
         None, description="zip, directory, memory or a registered backend; inferred if left out."
     )
-    root: str | None = Field(None, description="Mount only this folder of the source.")
+    root: Annotated[str, AfterValidator(parse_inner_path)] | None = Field(
+        None, description="Mount only this folder of the source."
+    )
     view: ViewNames | None = Field(None, description="Show the store through these views.")
-    views: dict[str, ViewNames] | None = Field(
-        None, description="Show several views, each in a subfolder of this name."
+    views: dict[Annotated[str, AfterValidator(_folder_name)], ViewNames] | None = Field(
+        None, min_length=1, description="Show several views, each in a subfolder of this name."
     )
     create: bool = Field(False, description="Make a new archive where the source is missing.")
-    snapshot: str | None = Field(None, description="Load and save a memory mount here.")
-    size: Size | None = Field(None, description="The most bytes a memory mount may hold.")
+    snapshot: Path | None = Field(None, description="Load and save a memory mount here.")
+    size: Size | None = Field(None, gt=0, description="The most bytes a memory mount may hold.")
 
 
 class Logging(_Section):
@@ -131,18 +182,18 @@ class Logging(_Section):
 class Metrics(_Section):
     """Where Prometheus may fetch metrics; off unless one of the two is given."""
 
-    listen: str | None = Field(
+    listen: Annotated[str, AfterValidator(_port_exists)] | None = Field(
         None,
         pattern=r"^(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}$",
         description="A local address and port, such as 127.0.0.1:9464.",
     )
-    socket: str | None = Field(None, description="A unix socket.")
+    socket: Path | None = Field(None, description="A unix socket.")
 
 
 class Control(_Section):
     """The socket that `zarrfs status` and `zarrfs unmount` talk to."""
 
-    socket: str | None = Field(
+    socket: Path | None = Field(
         None, description="Its path; in the user's runtime folder if left out."
     )
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from zarrfs.daemon.quantities import parse_duration_s, parse_mode, parse_size
 from zarrfs.errors import InvalidArgumentError
+
+NO_ID: Final = 2**32 - 1
+"""The kernel's "no user" and "no group": ids are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class MountOptions:
     idle_timeout_s: float | None = None
 
 
-def _uid(text: str) -> int:
-    if text.isdecimal():
+def parse_uid(text: str) -> int:
+    """Raises: ValueError."""
+    if text.isdecimal() and int(text) < NO_ID:
         return int(text)
     import pwd
 
@@ -59,8 +63,9 @@ def _uid(text: str) -> int:
         raise ValueError(f"{text!r} is neither a user's number nor a user of this system") from None
 
 
-def _gid(text: str) -> int:
-    if text.isdecimal():
+def parse_gid(text: str) -> int:
+    """Raises: ValueError."""
+    if text.isdecimal() and int(text) < NO_ID:
         return int(text)
     import grp
 
@@ -86,14 +91,16 @@ def _percent(text: str) -> float:
     return percent
 
 
-def _inner_path(text: str) -> str:
+def parse_inner_path(text: str) -> str:
+    """Raises: ValueError."""
     names = [name for name in text.split("/") if name not in ("", ".")]
     if ".." in names:
         raise ValueError("'..' cannot be part of a path inside the store")
     return "/".join(names)
 
 
-def _views(text: str) -> tuple[str, ...]:
+def parse_views(text: str) -> tuple[str, ...]:
+    """Raises: ValueError, for what names none; whether they exist is the registry's business."""
     names = tuple(filter(None, text.replace("+", ",").replace(":", ",").split(",")))
     if not names:
         raise ValueError("write the name of a view, or several joined by '+'")
@@ -153,11 +160,11 @@ FLAGS = {
 }
 
 VALUED = {
-    "root": Valued("root", "PATH", _inner_path, "show only this folder of the store"),
-    "subpath": Valued("root", "PATH", _inner_path, "the same as root"),
-    "view": Valued("view", "NAME[+NAME]", _views, "show the store as another tool needs it"),
-    "uid": Valued("uid", "USER", _uid, "everything belongs to this user"),
-    "gid": Valued("gid", "GROUP", _gid, "everything belongs to this group"),
+    "root": Valued("root", "PATH", parse_inner_path, "show only this folder of the store"),
+    "subpath": Valued("root", "PATH", parse_inner_path, "the same as root"),
+    "view": Valued("view", "NAME[+NAME]", parse_views, "show the store as another tool needs it"),
+    "uid": Valued("uid", "USER", parse_uid, "everything belongs to this user"),
+    "gid": Valued("gid", "GROUP", parse_gid, "everything belongs to this group"),
     "fmode": Valued("file_mode", "OCTAL", parse_mode, "the mode of every file"),
     "dmode": Valued("dir_mode", "OCTAL", parse_mode, "the mode of every folder"),
     "frontend": Valued(
@@ -217,7 +224,7 @@ def parse_options(texts: Sequence[str]) -> MountOptions:
     for option in (option for text in texts for option in _split(text)):
         name, equals, value = option.partition("=")
         if not equals and previous == "view" and not _known(name):
-            values["view"] = (*values["view"], *_views(name))
+            values["view"] = (*values["view"], *parse_views(name))
             continue
         values.update(_parse_one(name, value if equals else None))
         previous = name
