@@ -86,7 +86,7 @@ def test_a_broken_replacement_is_refused_and_a_killed_worker_still_has_the_old(
     archive = service.folder / "a.zip"
     (service.folder / "bad").write_text("not an archive")
     os.replace(service.folder / "bad", archive)
-    wait_for("the refusal", lambda: "so the old stays" in service.log.read_text())
+    wait_for("the refusal", lambda: "the old stays mounted" in service.log.read_text())
     service.kill_worker("a")
     assert (service.folder / "a" / KEYS[0]).read_text() == "1" * 1000
     archive.unlink()

@@ -14,10 +14,18 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zarrfs.daemon.options import MountOptions, options_from_json
-from zarrfs.daemon.sources import MEMORY, Keeps, is_memory, open_storage
+from zarrfs.daemon.sources import (
+    MEMORY,
+    Keeps,
+    is_memory,
+    open_storage,
+    prepare_source,
+    writes_archive,
+)
 from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
+    from zarrfs.daemon.replacements import Generation, Replacements, Stack
     from zarrfs.frontends.native import NativeOptions
     from zarrfs.fuse_protocol.negotiation import Negotiated
     from zarrfs.storage.storage import Storage
@@ -100,6 +108,8 @@ class OpenFileSystem(NamedTuple):
     storage: Storage
     fsname: str
     """What `mount` and `df` show as the source."""
+    replacements: Replacements | None = None
+    """Who notices that the source was replaced, where that can be."""
 
 
 def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSystem:
@@ -107,15 +117,70 @@ def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSys
 
     Raises: as `open_storage`, `viewed` and `tree_and_options`.
     """
-    storage = open_storage(spec, keeper)
+    replacements = None if keeper is None else watch_source(spec, keeper)
+    stack = open_stack(spec, keeper) if replacements is None else replacements.open()
     try:
-        storage = viewed(storage, spec.options, spec.views)
-        vfs = filesystem_of(storage, spec.options)
+        vfs = filesystem_of(stack.storage, spec.options, stack.tree)
+    except BaseException:
+        stack.storage.close()
+        raise
+    fsname = MEMORY if is_memory(spec.source, spec.kind) else spec.source
+    return OpenFileSystem(vfs, stack.storage, fsname, replacements)
+
+
+def open_stack(
+    spec: MountSpec, keeper: Keeps | None, generation: Generation | None = None
+) -> Stack:
+    """Open the source, or one state of it, and what the mount shows of it.
+
+    Raises: as `open_storage`, `viewed` and `tree_and_options`.
+    """
+    from zarrfs.daemon.replacements import Stack
+
+    store = open_storage(spec, keeper, generation)
+    storage = store
+    try:
+        storage = viewed(store, spec.options, spec.views)
+        return Stack(store, storage, tree_and_options(storage, spec.options)[0])
     except BaseException:
         storage.close()
         raise
-    fsname = MEMORY if is_memory(spec.source, spec.kind) else spec.source
-    return OpenFileSystem(vfs, storage, fsname)
+
+
+def watch_source(spec: MountSpec, keeper: Keeps) -> Replacements | None:
+    """Return who looks after a source that others may replace; None where nobody can.
+
+    A frontend that cannot hand its connection over cannot show another source.
+    Raises: OSError, and as `prepare_source`.
+    """
+    if is_memory(spec.source, spec.kind) or not picks_native(spec.options):
+        return None
+    from zarrfs.daemon.replacements import Replacements, kept_kind
+
+    kind = kept_kind(keeper) or prepare_source(spec)
+    if kind not in ("zip", "directory"):
+        return None
+
+    def opens(generation: Generation, share: Keeps | None) -> Stack:
+        return open_stack(spec, share, generation)
+
+    return Replacements(
+        spec.source, kind, keeper, opens, root=spec.options.root, obstacle=_obstacle(spec, kind)
+    )
+
+
+def _obstacle(spec: MountSpec, kind: str) -> str:
+    """Return why a mount cannot show another source, or nothing.
+
+    What is collected in a worker until it is complete would be lost with it.
+    """
+    if writes_archive(spec, kind):
+        return "an archive that is open for writing"
+    if spec.options.read_only or kind == "zip":
+        return ""
+    if spec.options.view or spec.views:
+        return "a folder that is written through a view"
+    return "validate=strict" if spec.options.validate == "strict" else ""
 
 
 def viewed(
@@ -145,12 +210,11 @@ def viewed(
     return Storage(ClosesCache(backend, cache))
 
 
-def filesystem_of(storage: Storage, options: MountOptions) -> Vfs:
-    """Show an open store as a file system. Raises: as `tree_and_options`."""
+def filesystem_of(storage: Storage, options: MountOptions, tree: FileTree) -> Vfs:
+    """Show an open store's tree as a file system."""
     from zarrfs.vfs.filesystem import Vfs
 
-    tree, vfs_options = tree_and_options(storage, options)
-    return Vfs(tree, vfs_options, storage)
+    return Vfs(tree, vfs_options_of(options), storage)
 
 
 def tree_and_options(storage: Storage, options: MountOptions) -> tuple[FileTree, VfsOptions]:
@@ -158,14 +222,18 @@ def tree_and_options(storage: Storage, options: MountOptions) -> tuple[FileTree,
 
     Raises: PathNotFoundError and NotAFolderError for `root`.
     """
-    from zarrfs.vfs.options import Validate, VfsOptions
-
     tree = tree_of(storage)
     if options.root:
         from zarrfs.storage.subtree import subtree
 
         tree = subtree(tree, options.root)
-    vfs_options = VfsOptions(
+    return tree, vfs_options_of(options)
+
+
+def vfs_options_of(options: MountOptions) -> VfsOptions:
+    from zarrfs.vfs.options import Validate, VfsOptions
+
+    return VfsOptions(
         read_only=bool(options.read_only),
         uid=options.uid,
         gid=options.gid,
@@ -173,7 +241,6 @@ def tree_and_options(storage: Storage, options: MountOptions) -> tuple[FileTree,
         dmode=options.dir_mode,
         validate=Validate(options.validate),
     )
-    return tree, vfs_options
 
 
 def tree_of(storage: Storage) -> FileTree:
@@ -302,7 +369,7 @@ def resolve(spec: MountSpec, *, mkdir: bool = False, left: bool = False) -> Moun
         check_allow_other()
     if not is_memory(source, spec.kind):
         source = check_source(source, create=spec.create)
-        check_apart(source, os.path.realpath(spec.target))
+        check_apart(os.path.realpath(source), os.path.realpath(spec.target))
     if left:
         target = canonical_target(spec.target)
     else:

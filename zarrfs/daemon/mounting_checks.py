@@ -67,6 +67,8 @@ def _make(target: str) -> None:
 def check_source(source: str, *, create: bool) -> str:
     """Return the absolute path of a source in the file system.
 
+    Symbolic links stay in it, so that one which is made to lead elsewhere is followed.
+
     Raises: PathNotFoundError, DeniedError.
     """
     source = os.path.abspath(source)
@@ -82,7 +84,7 @@ def check_source(source: str, *, create: bool) -> str:
         raise PathNotFoundError(source, "no such file or folder", remedy=remedy) from None
     except PermissionError as error:
         raise DeniedError(source, "you may not read it") from error
-    return os.path.realpath(source)
+    return source
 
 
 def check_apart(source: str, target: str) -> None:

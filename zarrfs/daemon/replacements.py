@@ -1,170 +1,313 @@
-"""An archive that is replaced while it is mounted: noticed, checked, swapped in.
+"""A source that is replaced while it is mounted: noticed, checked, swapped in.
 
-Each state of the archive that was shown is a *generation*. Its descriptor is
-kept by the supervisor, under a name that tells its number and where it ended,
-so that a worker's successor has them all, whatever happened to the path. To
-swap a new archive in, a worker gives its descriptor into keeping and ends; the
-successor shows the new generation and keeps the older ones for who has files
-of them open.
+Each state of the source that was shown is a *generation*: an archive, or a
+folder, with the views and everything else that the mount puts on top. Its
+descriptor is kept by the supervisor, so that a worker's successor has them all,
+whatever happened to the path. To swap a new one in, a worker gives its
+descriptor into keeping and ends; the successor shows the new generation, and
+the older ones to who has files of them open (`storage.generations`).
 
-Source: an archive is the same while (st_dev, st_ino, st_size, st_mtime_ns) is.
+A thread of its own looks at the path, since that may hang as long as a network
+does. Source: an archive is the same while (st_dev, st_ino, st_size,
+st_mtime_ns) is, a folder while (st_dev, st_ino) is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from zarrfs.errors import ZarrfsError
-from zarrfs.storage.zip.archive import Archive
-from zarrfs.storage.zip.backend import ZipBackend
-from zarrfs.storage.zip.tree import ArchiveTree
+from zarrfs.errors import UnavailableError, WrongKindError, ZarrfsError
+from zarrfs.storage.backend import HandsOver, Key
+from zarrfs.storage.generations import GenerationTree
+from zarrfs.storage.tree import ROOT
+from zarrfs.zarr_format.keys import DOCUMENT_NAMES
 
 if TYPE_CHECKING:
     from zarrfs.daemon.sources import Keeps
-    from zarrfs.storage.generations import GenerationTree
+    from zarrfs.storage.storage import Storage
+    from zarrfs.storage.tree import FileTree
 
 Signature: TypeAlias = tuple[int, int, int, int]
-_PREFIX: Final = "archive-"
+_PREFIX: Final = "source-"
 _TOLD: Final = "announced-"
 _MOST_GENERATIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One state of the archive."""
+    """One state of a source, by the descriptor through which it is reached."""
 
     number: int
+    kind: str
     size_bytes: int
+    """Where an archive ended; what is behind was appended later."""
     descriptor: int
 
     @property
     def name(self) -> str:
-        return f"{_PREFIX}{self.number}-{self.size_bytes}"
+        """What its descriptor is called where it is kept."""
+        return f"{_PREFIX}{self.number}-{self.kind}-{self.size_bytes}"
+
+    @classmethod
+    def kept_as(cls, name: str, descriptor: int) -> Generation:
+        number, kind, size = name.removeprefix(_PREFIX).split("-")
+        return cls(int(number), kind, int(size), descriptor)
 
     @property
     def path(self) -> str:
         return f"/proc/self/fd/{self.descriptor}"
 
 
-def signature_of(status: os.stat_result) -> Signature:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+class Stack(NamedTuple):
+    """A source that is open, from the store itself to what is shown of it."""
+
+    store: Storage
+    storage: Storage
+    """The store through the mount's views; closing it closes both."""
+    tree: FileTree
 
 
-class Generations:
-    """The states of one archive that were shown, and whether there is a new one."""
+OpenStack: TypeAlias = "Callable[[Generation, Keeps | None], Stack]"
+"""Opens a generation. Without somebody who keeps descriptors, it is only looked at."""
 
-    def __init__(self, source: str, keeper: Keeps) -> None:
-        """Find what a predecessor left, or begin. Raises: OSError."""
-        self._source = source
+
+class ShareOf:
+    """What is kept for one generation: `Keeps`, with its number before each name."""
+
+    def __init__(self, keeper: Keeps, number: int) -> None:
         self._keeper = keeper
+        self._lead = f"{number}."
+
+    @property
+    def names(self) -> Mapping[str, int]:
+        lead = self._lead
+        kept = dict(self._keeper.names)
+        return {name[len(lead) :]: kept[name] for name in kept if name.startswith(lead)}
+
+    def get(self, name: str) -> int | None:
+        return self._keeper.get(self._lead + name)
+
+    def keep(self, name: str, descriptor: int) -> None:
+        self._keeper.keep(self._lead + name, descriptor)
+
+    def forget(self, name: str) -> None:
+        self._keeper.forget(self._lead + name)
+
+
+def kept_kind(keeper: Keeps | None) -> str | None:
+    """Tell which backend a predecessor opened: the source itself may be gone by now."""
+    names = () if keeper is None else keeper.names
+    return next((name.split("-")[2] for name in names if name.startswith(_PREFIX)), None)
+
+
+class Replacements:
+    """The generations of one source. `open` once; then one thread calls `find`."""
+
+    def __init__(
+        self,
+        source: str,
+        kind: str,
+        keeper: Keeps,
+        open_stack: OpenStack,
+        *,
+        root: str = "",
+        obstacle: str = "",
+    ) -> None:
+        """Find what a predecessor left, or begin.
+
+        `root` is the folder of the store that is shown. `obstacle` says why
+        this mount cannot show another source; then one is only told of.
+        Raises: OSError.
+        """
+        self._source = source
+        self._kind = kind
+        self._keeper = keeper
+        self._open_stack = open_stack
+        self._root = root
+        self._obstacle = obstacle
         self._known = sorted(
             (
-                _generation(name, fd)
-                for name, fd in keeper.names.items()
+                Generation.kept_as(name, descriptor)
+                for name, descriptor in keeper.names.items()
                 if name.startswith(_PREFIX)
             ),
             key=lambda generation: generation.number,
         )
         if not self._known:
-            self._add(0)
-        self._shown = signature_of(os.fstat(self._known[-1].descriptor))
-        self._seen = self._shown
+            descriptor = self._open_source()
+            self._keep(Generation(0, kind, os.fstat(descriptor).st_size, descriptor))
+        self._shown = self._signature(os.fstat(self._newest.descriptor))
+        self._seen: Signature | None = None
         self._refused: Signature | None = None
-
-    def _add(self, number: int) -> None:
-        """Keep the archive that is at the path now."""
-        descriptor = os.open(self._source, os.O_RDONLY | os.O_CLOEXEC)
-        generation = Generation(number, os.fstat(descriptor).st_size, descriptor)
-        self._known.append(generation)
-        self._keeper.keep(generation.name, descriptor)
+        self._stacks: dict[int, Stack] = {}
+        self._all: GenerationTree | None = None
+        self.notice = ""
+        """What an operator should know of the source; empty when all is well."""
 
     @property
-    def newest(self) -> Generation:
+    def _newest(self) -> Generation:
         return self._known[-1]
 
+    def _open_source(self) -> int:
+        """Raises: OSError."""
+        folder = os.O_DIRECTORY if self._kind == "directory" else 0
+        return os.open(self._source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | folder)
+
+    def _signature(self, status: os.stat_result) -> Signature:
+        if self._kind == "directory" or self._obstacle:  # what is written changes the rest
+            return status.st_dev, status.st_ino, 0, 0
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _keep(self, generation: Generation) -> None:
+        self._known.append(generation)
+        self._keeper.keep(generation.name, generation.descriptor)
+
+    # Showing
+
+    def open(self) -> Stack:
+        """Return the newest generation's store, and a tree of all generations.
+
+        Raises: as `open_stack`.
+        """
+        *older, newest = self._known
+        shown = self._open(newest)
+        if older:
+            later = {} if shown.tree.static else self._open_all(older)
+            trees = {newest.number: shown.tree, **later}
+            self._all = GenerationTree(
+                newest.number,
+                trees,
+                {
+                    generation.number: partial(self._open_tree, generation)
+                    for generation in older
+                    if generation.number not in trees
+                },
+            )
+        return shown if self._all is None else shown._replace(tree=self._all)
+
+    def _open(self, generation: Generation) -> Stack:
+        stack = self._open_stack(generation, ShareOf(self._keeper, generation.number))
+        self._stacks[generation.number] = stack
+        return stack
+
+    def _open_tree(self, generation: Generation) -> FileTree:
+        return self._open(generation).tree
+
+    def _open_all(self, generations: list[Generation]) -> dict[int, FileTree]:
+        """Open those that count references, so that none is missed."""
+        trees = {}
+        for generation in generations:
+            try:
+                trees[generation.number] = self._open_tree(generation)
+            except (ZarrfsError, OSError):
+                continue  # whoever still has a node of it is told that it is stale
+        return trees
+
+    def announce(self) -> None:
+        """Tell the kernel of a generation that it was not told of yet."""
+        if self._all is not None and self._told not in self._keeper.names:
+            self._all.announce(self._known[-2].number)
+
+    def announced(self) -> None:
+        """The kernel has been told by now."""
+        if self._told not in self._keeper.names:
+            self._keeper.keep(self._told, self._newest.descriptor)
+            self._keeper.forget(f"{_TOLD}{self._newest.number - 1}")
+
     @property
-    def older(self) -> list[Generation]:
-        return self._known[:-1]
+    def _told(self) -> str:
+        return f"{_TOLD}{self._newest.number}"
 
-    def announce(self, tree: GenerationTree) -> None:
-        """Tell the kernel of the newest generation, once."""
-        told = f"{_TOLD}{self.newest.number}"
-        if told not in self._keeper.names:
-            tree.announce()
-            self._keeper.keep(told, self.newest.descriptor)
-            self._keeper.forget(f"{_TOLD}{self.newest.number - 1}")
+    # Noticing
 
-    def find_replacement(self, log: logging.Logger) -> bool:
-        """Look at the path; True when a new archive is there, right, and kept.
+    def find(self, log: logging.Logger) -> bool:
+        """Look at the path; True when another source is there, right, and kept.
 
         It must look the same twice in a row, so that one which is still being
         written is not taken.
         """
         try:
-            found = signature_of(os.stat(self._source))
-        except OSError:
-            return False  # gone for now; what is mounted stays
+            found = self._signature(os.stat(self._source))
+        except OSError as error:
+            reason = f"{self._source}: {error.strerror}; what was mounted stays"
+            settled, self._seen = self._seen is None, None
+            if settled:
+                self._tell(log, logging.WARNING, reason)
+            return False
         settled, self._seen = found == self._seen, found
-        if found in (self._shown, self._refused) or not settled:
+        if found == self._shown:
+            self.notice = ""
+            return False
+        if not settled or found == self._refused:
             return False
         try:
-            Archive.open(self._source, size_bytes=found[2]).close()
+            generation = self._take(found)
         except (ZarrfsError, OSError) as error:
-            self._refused = found
-            log.error("replaced by something that cannot be mounted, so the old stays: %s", error)
+            # A folder may become right while it stays the same one.
+            self._refused = None if self._kind == "directory" else found
+            self._tell(log, logging.ERROR, f"replaced, but the old stays mounted: {error}")
             return False
-        for old in self._known[: 1 - _MOST_GENERATIONS]:
-            self._keeper.forget(old.name)
-        self._add(self.newest.number + 1)
+        self._keep_at_most(_MOST_GENERATIONS - 1)
+        self._keep(generation)
         log.info("%s was replaced; the new one is shown from now on", self._source)
         return True
 
+    def _tell(self, log: logging.Logger, level: int, notice: str) -> None:
+        if notice != self.notice:
+            log.log(level, "%s", notice)
+        self.notice = notice
 
-class ShownArchive(ZipBackend):
-    """The newest generation as a store, all of them as a tree."""
-
-    def __init__(self, generations: Generations, source: str, cache_bytes: int) -> None:
-        """Raises: as `Archive.open`."""
-        self.generations = generations
-        self._all: GenerationTree | None = None
-        newest = generations.newest
+    def _take(self, found: Signature) -> Generation:
+        """Open and check what is at the path now. Raises: ZarrfsError, OSError."""
+        if self._obstacle:
+            raise UnavailableError(self._source, self._obstacle, remedy="mount it anew")
+        descriptor = self._open_source()
         try:
-            archive = Archive.open(
-                newest.path, cache_bytes=cache_bytes, size_bytes=newest.size_bytes
-            )
-        except ZarrfsError as error:
-            error.subject = source  # rather than the descriptor's path
+            status = os.fstat(descriptor)
+            if self._signature(status) != found:
+                raise UnavailableError(self._source, "replaced once more at this moment")
+            number = self._newest.number + 1
+            generation = Generation(number, self._kind, status.st_size, descriptor)
+            self._check(generation)
+        except BaseException:
+            os.close(descriptor)
             raise
-        super().__init__(archive)
-        self.location = source
-        if generations.older:
-            self._all = self._with_older(newest.number, cache_bytes)
+        return generation
 
-    def _with_older(self, number: int, cache_bytes: int) -> GenerationTree:
-        from zarrfs.storage.generations import GenerationTree
+    def _check(self, generation: Generation) -> None:
+        """Open it as a successor will, and see that it is no half of a store."""
+        stack = self._open_stack(generation, None)
+        try:
+            stack.tree.list_dir(ROOT)
+            names = self._names(stack)
+            if not names:
+                raise UnavailableError(self._source, "the new one is empty")
+            shown = self._names(self._stacks[self._newest.number])
+            if shown & DOCUMENT_NAMES and not names & DOCUMENT_NAMES:
+                raise WrongKindError(self._source, "the new one is no Zarr group or array")
+        finally:
+            stack.storage.close()
 
-        trees = {number: super().file_tree()}
-        for older in self.generations.older:
-            with contextlib.suppress(ZarrfsError):
-                archive = Archive.open(
-                    older.path, cache_bytes=cache_bytes, size_bytes=older.size_bytes
-                )
-                trees[older.number] = ArchiveTree(archive)
-        return GenerationTree(trees)
+    def _names(self, stack: Stack) -> set[str]:
+        return {found.name for found in stack.store.backend.list_dir(Key(self._root))}
 
-    def file_tree(self) -> ArchiveTree | GenerationTree:  # type: ignore[override]  # the same ability
-        return self._all or super().file_tree()
+    def _keep_at_most(self, count: int) -> None:
+        for old in self._known[:-count]:
+            share = ShareOf(self._keeper, old.number)
+            for name in share.names:
+                share.forget(name)
+            self._keeper.forget(old.name)
 
-    def announce(self) -> None:
-        """Tell the kernel if a generation is shown that it does not know of."""
-        if self._all is not None:
-            self.generations.announce(self._all)
+    # Handing over
 
-
-def _generation(name: str, descriptor: int) -> Generation:
-    number, size = name.removeprefix(_PREFIX).split("-")
-    return Generation(int(number), int(size), descriptor)
+    def hand_over(self) -> None:
+        """Leave a successor the files that are open, should their names go as well."""
+        for stack in self._stacks.values():
+            backend = stack.store.backend
+            if isinstance(backend, HandsOver):
+                backend.hand_over()

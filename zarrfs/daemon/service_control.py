@@ -103,7 +103,7 @@ def describe(mount: SupervisedMount) -> dict[str, Any]:
         "target": spec.target,
         "type": spec.kind,
         "state": str(mount.state),
-        "reason": mount.reason,
+        "reason": mount.reason or mount.statistics.get("notice", ""),
         "uptime_s": round(time.monotonic() - mount.since_s, 3),
         "pid": mount.pid,
         "supervisor": os.getpid(),

@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from zarrfs.daemon.options import MountOptions
-from zarrfs.errors import InvalidArgumentError, ReadOnlyError
+from zarrfs.errors import InvalidArgumentError, ReadOnlyError, ZarrfsError
 
 if TYPE_CHECKING:
     from zarrfs.daemon.mounting import MountSpec
+    from zarrfs.daemon.replacements import Generation
     from zarrfs.storage.backend import Backend
     from zarrfs.storage.memory import MemoryBackend
     from zarrfs.storage.storage import Storage
 
 MEMORY = "memory"
 _MEMFD = "memory"
-_LEFT_BY = {"zip": "archive-", "directory": "nodes"}
-"""How the names begin of what each backend keeps."""
 
 
 class Keeps(Protocol):
@@ -40,8 +39,10 @@ def is_memory(source: str, kind: str | None = None) -> bool:
     return kind == MEMORY or source == MEMORY or source.startswith(f"{MEMORY}:")
 
 
-def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
-    """Open the store that a mount shows, or make it.
+def open_storage(
+    spec: MountSpec, keeper: Keeps | None = None, generation: Generation | None = None
+) -> Storage:
+    """Open the store that a mount shows; with a generation, that state of it.
 
     An archive is opened for reading unless `rw` asks for more; everything else
     for writing where that is possible.
@@ -52,16 +53,27 @@ def open_storage(spec: MountSpec, keeper: Keeps | None = None) -> Storage:
 
     if is_memory(spec.source, spec.kind):
         return Storage(_open_memory(spec.options, keeper))
+    kind = prepare_source(spec) if generation is None else generation.kind
+    return Storage(_open(spec, kind, keeper, generation))
+
+
+def prepare_source(spec: MountSpec) -> str:
+    """Return which backend a source in the file system has; make it if that was asked.
+
+    Raises: InvalidArgumentError, and what `Storage.init` raises.
+    """
     for name, value in (("snapshot", spec.options.snapshot), ("size", spec.options.size_bytes)):
         if value is not None:
             raise InvalidArgumentError(f"-o {name}", "only a memory store has one")
-    kind = spec.kind or _kept_kind(keeper) or _kind_of(spec.source, create=spec.create)
+    kind = _kind_of(spec)
     if spec.create and not os.path.lexists(spec.source):
         if spec.options.read_only:
             reason = "a new store can only be mounted for writing"
             raise InvalidArgumentError("-o ro", reason, remedy="leave out ro or --create")
+        from zarrfs.storage.storage import Storage
+
         Storage.init(kind, path=spec.source).close()
-    return Storage(_open(spec.source, kind, spec.options, keeper, writing=spec.create))
+    return kind
 
 
 def _open_memory(options: MountOptions, keeper: Keeps | None) -> Backend:
@@ -96,44 +108,59 @@ def _make_memory(options: MountOptions) -> MemoryBackend:
     return MemoryBackend(size_limit_bytes=options.size_bytes)
 
 
+def writes_archive(spec: MountSpec, kind: str) -> bool:
+    """Whether a mount is of an archive that is open for writing."""
+    read_only = spec.options.read_only
+    return kind == "zip" and not (not spec.create if read_only is None else read_only)
+
+
 def _open(
-    source: str, kind: str, options: MountOptions, keeper: Keeps | None, *, writing: bool
+    spec: MountSpec, kind: str, keeper: Keeps | None, generation: Generation | None
 ) -> Backend:
-    read_only = options.read_only
-    if read_only is None and kind == "zip":
-        read_only = not writing
     if kind == "zip":
-        return _open_zip(source, options, keeper, read_only=bool(read_only))
+        if writes_archive(spec, kind):
+            return _open_writable_zip(spec.source, spec.options)
+        return _open_zip(spec.source, spec.options, generation)
     if kind == "directory":
-        return _open_directory(source, options, keeper, read_only=read_only)
+        return _open_directory(spec.source, spec.options, keeper, generation)
     from zarrfs.storage.storage import Storage
 
-    storage = Storage.open(source, storage=kind, read_only=read_only)
+    read_only = spec.options.read_only
+    storage = Storage.open(spec.source, storage=kind, read_only=read_only)
     if read_only is False and storage.read_only:
         storage.close()
-        raise ReadOnlyError(source, "cannot be opened for writing", remedy="mount it -o ro")
+        raise ReadOnlyError(spec.source, "cannot be opened for writing", remedy="mount it -o ro")
     return storage.backend
 
 
-def _open_zip(
-    source: str, options: MountOptions, keeper: Keeps | None, *, read_only: bool
-) -> Backend:
+def _open_zip(source: str, options: MountOptions, generation: Generation | None) -> Backend:
+    from zarrfs.storage.zip.archive import Archive
     from zarrfs.storage.zip.backend import ZipBackend
+
+    cache_bytes = _zip_cache_bytes(options)
+    if generation is None:
+        return ZipBackend.open(source, read_only=True, cache_bytes=cache_bytes)
+    size_bytes = generation.size_bytes
+    try:
+        archive = Archive.open(generation.path, cache_bytes=cache_bytes, size_bytes=size_bytes)
+    except ZarrfsError as error:
+        error.subject = source  # rather than the descriptor's path
+        raise
+    backend = ZipBackend(archive)
+    backend.location = source
+    return backend
+
+
+def _zip_cache_bytes(options: MountOptions) -> int:
     from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
 
-    cache_bytes = DEFAULT_CACHE_BYTES if options.cache_bytes is None else options.cache_bytes
-    if read_only and keeper is not None:
-        from zarrfs.daemon.replacements import Generations, ShownArchive
-
-        return ShownArchive(Generations(source, keeper), source, cache_bytes)
-    if read_only:
-        return ZipBackend.open(source, read_only=True, cache_bytes=cache_bytes)
-    return _open_writable_zip(source, options, cache_bytes)
+    return DEFAULT_CACHE_BYTES if options.cache_bytes is None else options.cache_bytes
 
 
-def _open_writable_zip(source: str, options: MountOptions, cache_bytes: int) -> Backend:
+def _open_writable_zip(source: str, options: MountOptions) -> Backend:
     from zarrfs.storage.zip.writable import DEFAULT_COMMIT_INTERVAL_S, WritableZip
 
+    cache_bytes = _zip_cache_bytes(options)
     interval_s = DEFAULT_COMMIT_INTERVAL_S if options.commit_s is None else options.commit_s
     if options.compact_percent is None:
         return WritableZip(source, cache_bytes=cache_bytes, commit_interval_s=interval_s)
@@ -148,29 +175,32 @@ def _open_writable_zip(source: str, options: MountOptions, cache_bytes: int) -> 
 
 
 def _open_directory(
-    source: str, options: MountOptions, keeper: Keeps | None, *, read_only: bool | None
+    source: str, options: MountOptions, keeper: Keeps | None, generation: Generation | None
 ) -> Backend:
     from zarrfs.storage.directory import DirectoryBackend
     from zarrfs.storage.directory.survival import Survival
 
+    path = source if generation is None else generation.path
+    read_only = options.read_only
     if read_only is None:
-        read_only = not os.access(source, os.W_OK)
-    backend = DirectoryBackend(source, read_only=read_only, follow_symlinks=options.follow_symlinks)
+        read_only = not os.access(path, os.W_OK)
+    backend = DirectoryBackend(
+        path,
+        read_only=read_only,
+        follow_symlinks=options.follow_symlinks,
+        location=source,
+    )
     if keeper is not None:
         backend.file_tree().survive(Survival(keeper))
     return backend
 
 
-def _kept_kind(keeper: Keeps | None) -> str | None:
-    """Tell by what a predecessor left: the source itself may be gone by now."""
-    names = "" if keeper is None else " ".join(["", *keeper.names])
-    return next((kind for kind, left in _LEFT_BY.items() if f" {left}" in names), None)
-
-
-def _kind_of(source: str, *, create: bool) -> str:
+def _kind_of(spec: MountSpec) -> str:
     from zarrfs.storage import registry
 
-    if create and not os.path.lexists(source):
-        archive = source.endswith((".zip", ".ozx"))
+    if spec.kind is not None:
+        return registry.canonical_name(spec.kind)
+    if spec.create and not os.path.lexists(spec.source):
+        archive = spec.source.endswith((".zip", ".ozx"))
         return "zip" if archive else "directory"
-    return registry.canonical_name(registry.infer(source))
+    return registry.canonical_name(registry.infer(spec.source))

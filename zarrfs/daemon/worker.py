@@ -16,9 +16,11 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from zarrfs.daemon.channel import (
@@ -55,7 +57,7 @@ from zarrfs.errors import ZarrfsError
 from zarrfs.storage.backend import Caches, WritesLater
 
 if TYPE_CHECKING:
-    from zarrfs.daemon.replacements import ShownArchive
+    from zarrfs.daemon.replacements import Replacements
     from zarrfs.fuse_protocol.negotiation import Negotiated as NegotiatedValues
 
 _BEAT_S: Final = 5.0
@@ -116,16 +118,6 @@ def _mount(
     )
 
 
-def _shown_archive(opened: OpenFileSystem) -> ShownArchive | None:
-    """Return the archive whose replacements are shown, if this mount is of one."""
-    backend = opened.storage.backend
-    if backend.kind != "zip" or not backend.read_only:
-        return None
-    from zarrfs.daemon.replacements import ShownArchive
-
-    return backend if isinstance(backend, ShownArchive) else None
-
-
 class _Service:
     """A mount that answers, and the messages about it."""
 
@@ -143,35 +135,46 @@ class _Service:
         self._mount = mount
         self._channel = channel
         self._log = log
-        self._archive = _shown_archive(opened)
-        if self._archive is not None:
-            self._archive.announce()
         self._gone = os.eventfd(0, os.EFD_CLOEXEC)
         threading.Thread(target=self._wait_until_gone, name="unmount", daemon=True).start()
+        self._replaced = os.eventfd(0, os.EFD_CLOEXEC)
+        self._replacements = opened.replacements
+        if self._replacements is not None:
+            self._replacements.announce()
+            look = partial(self._look_at_source, self._replacements)
+            threading.Thread(target=look, name="source", daemon=True).start()
 
     def _wait_until_gone(self) -> None:
         self._mount.wait()
         os.eventfd_write(self._gone, 1)
 
+    def _look_at_source(self, replacements: Replacements) -> None:
+        """Wait until another source is there to be shown."""
+        while not replacements.find(self._log):
+            time.sleep(self._beat_s)
+            replacements.announced()
+        os.eventfd_write(self._replaced, 1)
+
     def run(self) -> int:
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         poll.register(self._gone, select.POLLIN)
+        poll.register(self._replaced, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll(self._beat_s * 1000)}
             if self._gone in ready:
                 return self._end(unmounted=True)
+            if self._replaced in ready and self._hand_over():
+                return 0
             if self._channel.fileno() not in ready:
                 self._channel.send(Beat(self._statistics()))
-                if self._archive and self._archive.generations.find_replacement(self._log):
-                    self._channel.send(Renew())
-                    return 0
                 continue
             received = self._channel.receive()
             if received is None:
                 # The supervisor was killed. The mount goes on without one.
                 self._log.warning("the supervisor is gone; serving on alone")
                 poll.unregister(self._channel)
+                poll.unregister(self._replaced)  # there will be no successor
                 continue
             for descriptor in received.descriptors:
                 os.close(descriptor)
@@ -183,6 +186,12 @@ class _Service:
                         return 0
                 case message:
                     self._obey(message)
+
+    def _hand_over(self) -> bool:
+        """Let a successor show the new source; False when nobody would start one."""
+        if self._replacements is not None:
+            self._replacements.hand_over()
+        return self._channel.send(Renew())
 
     def _obey(self, message: Message) -> None:
         match message:
@@ -250,6 +259,8 @@ class _Service:
         if isinstance(backend, Caches):
             hits, misses, held_bytes = backend.cache_stats()
             values["cache"] = {"hits": hits, "misses": misses, "bytes": held_bytes}
+        if self._replacements is not None:
+            values["notice"] = self._replacements.notice
         if isinstance(backend, WritesLater):
             values["pending_bytes"] = backend.pending_bytes()
         return values

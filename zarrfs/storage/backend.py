@@ -134,3 +134,11 @@ class WritesLater(Protocol):
 
     def pending_bytes(self) -> int:
         """Return how much waits for the next `flush`; 0 when nothing does."""
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """A backend whose open files a successor might not find again by their names."""
+
+    def hand_over(self) -> None:
+        """Leave the successor what it needs for those that are open now."""

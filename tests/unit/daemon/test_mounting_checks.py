@@ -56,7 +56,7 @@ def test_a_source_is_there_or_can_be_made(tmp_path: Path) -> None:
     with pytest.raises(PathNotFoundError, match="make it first"):
         check_source(str(tmp_path / "none" / "new.zip"), create=True)
     (tmp_path / "link").symlink_to(tmp_path)
-    assert check_source(str(tmp_path / "link"), create=False) == str(tmp_path)
+    assert check_source(str(tmp_path / "link"), create=False) == str(tmp_path / "link")
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,14 @@ def test_who_serves_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     mounted = Mounted("/mnt/a", "/src.zip", "fuse.zarrfs", "0:52")
     assert read_record(mounted) is None
     path = write_record(mounted, "/src.zip")
-    assert read_record(mounted) == MountRecord.of(os.getpid(), "/src.zip", "/mnt/a")
+    record = MountRecord.of(os.getpid(), "/src.zip", "/mnt/a")
+    assert read_record(mounted) == record
+    assert read_record(mounted._replace(target="/mnt/b")) is None  # the number's next mount
     record_failure(path, {"error": "NoSpaceError", "subject": "/src.zip", "reason": "full"})
-    failure = take_failure(mounted)
+    failure = take_failure(mounted, record)
     assert failure is not None
     assert failure["reason"] == "full"
-    assert take_failure(mounted) is None
+    assert take_failure(mounted, record) is None
     assert list(tmp_path.iterdir()) == []
 
 

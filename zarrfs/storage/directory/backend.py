@@ -86,9 +86,17 @@ class DirectoryBackend:
     """A folder of a file system: each key is a file."""
 
     def __init__(
-        self, path: str, *, read_only: bool = False, follow_symlinks: bool = False
+        self,
+        path: str,
+        *,
+        read_only: bool = False,
+        follow_symlinks: bool = False,
+        location: str | None = None,
     ) -> None:
-        """Raises: PathNotFoundError, NotAFolderError, DeniedError."""
+        """`location` is what to call it where `path` only leads to it.
+
+        Raises: PathNotFoundError, NotAFolderError, DeniedError.
+        """
         try:
             self._root = RootFolder(path, follow_symlinks=follow_symlinks)
         except FileNotFoundError as error:
@@ -97,7 +105,7 @@ class DirectoryBackend:
             raise NotAFolderError(path) from error
         except OSError as error:
             raise DeniedError(path, error.strerror or str(error)) from error
-        self._path = os.path.abspath(path)
+        self._path = os.path.abspath(path) if location is None else location
         self._read_only = read_only
         self._tree: DirectoryTree | None = None
         self._unflushed = False
@@ -278,6 +286,10 @@ class DirectoryBackend:
         except OSError as error:
             self._unflushed = True
             raise _convert(error, self._path) from error
+
+    def hand_over(self) -> None:
+        if self._tree is not None:
+            self._tree.hand_over()
 
     def close(self) -> None:
         self.flush()

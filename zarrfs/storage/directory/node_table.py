@@ -87,8 +87,8 @@ class NodeTable:
         """How often names were taken away. Guarded by: `_lock` for changing."""
         self._log: NodeLog | None = None
         """Guarded by: `_lock`. Where a successor will find all this."""
-        self.renaming: tuple[Node, Place] | None = None
-        """What a predecessor was about to rename when it died, and whither."""
+        self._renaming: dict[NodeId, Place] = {}
+        """What a predecessor may have been renaming when it died, and whither."""
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -285,6 +285,15 @@ class NodeTable:
             if descriptor in node.descriptors:
                 node.descriptors.remove(descriptor)
 
+    def open_files(self) -> list[tuple[NodeId, Descriptor]]:
+        """Return a descriptor of each node that is open."""
+        with self._lock:
+            return [
+                (node.nodeid, node.descriptors[-1])
+                for node in self._nodes.values()
+                if node.descriptors
+            ]
+
     def _records(self) -> Iterator[NodeRecord]:
         """Yield all nodes but the root. Lock held."""
         for node in self._nodes.values():
@@ -303,7 +312,6 @@ class NodeTable:
 
     def _redo(self, change: LoggedChange) -> None:
         """Carry out one change of a predecessor. Lock held, no log yet."""
-        self.renaming = None
         if change.kind is Kind.NODE:
             node = Node(change.nodeid, change.identity, change.references)
             self._nodes[node.nodeid] = self._by_identity[node.identity] = node
@@ -318,13 +326,25 @@ class NodeTable:
             case Kind.ENTER:
                 self._place(known, change.place)
             case Kind.LEAVE if change.place in known.places:
+                self._renaming.pop(change.nodeid, None)
                 self._leave(known, change.place)
             case Kind.LOSE:
                 self._lose_identity(known)
             case Kind.DROP:
                 self._drop_if_unused(known)
             case Kind.RENAMING:
-                self.renaming = known, change.place
+                self._renaming[change.nodeid] = change.place
+
+    def take_renaming(self) -> list[tuple[Node, Place]]:
+        """Return what a predecessor was about to rename and did not note as renamed.
+
+        Those that failed are among them.
+        """
+        with self._lock:
+            begun, self._renaming = self._renaming, {}
+            return [
+                (self._nodes[nodeid], new) for nodeid, new in begun.items() if nodeid in self._nodes
+            ]
 
     def _compact_log(self) -> None:
         if self._log is not None and self._log.wants_compacting:

@@ -25,7 +25,7 @@ from zarrfs.errors import StaleError
 from zarrfs.storage.directory import syscalls
 from zarrfs.storage.directory.descriptors import Descriptor
 from zarrfs.storage.directory.folders import FolderDescriptors, RootFolder
-from zarrfs.storage.directory.node_table import Node, NodeTable
+from zarrfs.storage.directory.node_table import Node, NodeTable, Place
 from zarrfs.storage.directory.real_file import RealFile
 from zarrfs.storage.directory.survival import Survival
 from zarrfs.storage.tree import (
@@ -92,18 +92,28 @@ class DirectoryTree:
         self._survival = survival
         self._finish_renaming()
 
+    def hand_over(self) -> None:
+        """Leave a successor the files that are open: their names may go, folders and all."""
+        if self._survival is not None:
+            for nodeid, descriptor in self.nodes.open_files():
+                self._survival.keep_orphan(nodeid, descriptor.fd)
+
     def _finish_renaming(self) -> None:
-        """A rename was begun: see whether it was done, and note so."""
-        if self.nodes.renaming is None:
-            return
-        node, new = self.nodes.renaming
+        """Renames were begun: see which were done, and note so."""
+        for node, new in self.nodes.take_renaming():
+            if not self._is_at(node, new) or not node.places or new in node.places:
+                continue
+            old, displaced = node.places[-1], self.nodes.at(*new)
+            exchange = displaced is not None and self._is_at(displaced, old)
+            last = displaced is not None and not exchange
+            self.nodes.renamed(old, new, exchange=exchange, last=last)
+
+    def _is_at(self, node: Node, place: Place) -> bool:
+        """Whether a place holds this very inode, whatever the table says."""
         try:
-            arrived = node.is_of(self._status_at(self._folders.get(new[0]), new[1]))
+            return node.is_of(self._status_at(self._folders.get(place[0]), place[1]))
         except (OSError, StaleError):
-            return
-        if arrived and node.places and new not in node.places:
-            displaced = self.nodes.at(*new)
-            self.nodes.renamed(node.places[-1], new, exchange=False, last=displaced is not None)
+            return False
 
     def _hold(self, node: Node) -> None:
         """A name of a node is about to go: who looked it up may still open it."""
@@ -347,8 +357,18 @@ class DirectoryTree:
         node = self.nodes.at(parent, name)
         if node is not None:
             self._hold(node)
-        os.unlink(name, dir_fd=folder.fd)
+        try:
+            os.unlink(name, dir_fd=folder.fd)
+        except FileNotFoundError:
+            self._found_gone(parent, name)
+            raise
         self.nodes.unlinked(parent, name, last=last)
+
+    def _found_gone(self, parent: NodeId, name: bytes) -> None:
+        """A name is gone already: a predecessor died as it noted that, or who works underneath."""
+        node = self.nodes.at(parent, name)
+        if node is not None:
+            self.nodes.unlinked(parent, name, last=len(node.places) == 1)
 
     def _is_last_name(self, folder: Descriptor, parent: NodeId, name: bytes) -> bool:
         """Whether the inode of a node we know goes when this name goes."""
@@ -362,12 +382,23 @@ class DirectoryTree:
     def remove_dir(self, parent: NodeId, name: bytes) -> None:
         folder = self._folders.get(parent)
         node = self.nodes.at(parent, name)
-        kept = None if node is None else self._folders.get(node.nodeid)
-        os.rmdir(name, dir_fd=folder.fd)
+        kept = None if node is None else self._kept_folder(node)
+        try:
+            os.rmdir(name, dir_fd=folder.fd)
+        except FileNotFoundError:
+            self._found_gone(parent, name)
+            raise
         if node is not None and kept is not None:
             self.nodes.opened(node, kept)  # somebody may stand in it
             self._folders.drop(node.nodeid)
         self.nodes.unlinked(parent, name, last=True)
+
+    def _kept_folder(self, node: Node) -> Descriptor | None:
+        """Return a folder's descriptor; None when it is gone (a predecessor removed it)."""
+        try:
+            return self._folders.get(node.nodeid)
+        except StaleError:
+            return None
 
     def rename(
         self, parent: NodeId, name: bytes, new_parent: NodeId, new_name: bytes, flags: int
