@@ -18,7 +18,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", type=click.Path())
+@click.argument("file", type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print the problems for a program to read.")
 @click.option(
     "--only-errors",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--config", "-c", "file", required=True, type=click.Path(), help="The configuration file."
+    "--config", "-c", "file", required=True, type=click.Path(readable=False), help="The configuration file."
 )
 @click.option(
     "--log",

@@ -58,15 +58,31 @@ def _port_exists(address: str) -> str:
     return address
 
 
-Size = Annotated[
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be greater than 0")
+    return value
+
+
+# pydantic would write a bound of numbers that may also be texts as a keyword of its own.
+_SIZE: Final = {"type": ["number", "string"], "examples": [4096, "64MiB", "2GB"]}
+_DURATION: Final = {"type": ["number", "string"], "examples": [30, "500ms", "5m"]}
+_ABOVE_ZERO: Final = {"exclusiveMinimum": 0}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema({**_SIZE, "minimum": 0})]
+PositiveSize = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"type": ["integer", "string"], "examples": [4096, "64MiB", "2GB"]}),
+    AfterValidator(_positive),
+    WithJsonSchema({**_SIZE, **_ABOVE_ZERO}),
 ]
 Duration = Annotated[
+    float, BeforeValidator(parse_duration_s), WithJsonSchema({**_DURATION, "minimum": 0})
+]
+PositiveDuration = Annotated[
     float,
     BeforeValidator(parse_duration_s),
-    WithJsonSchema({"type": ["number", "string"], "examples": [30, "500ms", "5m"]}),
+    AfterValidator(_positive),
+    WithJsonSchema({**_DURATION, **_ABOVE_ZERO}),
 ]
 Mode = Annotated[
     int,
@@ -81,6 +97,11 @@ ViewNames = Annotated[
     list[Annotated[str, AfterValidator(_existing_view)]],
     _if_text(lambda text: list(parse_views(text))),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+LocalAddress = Annotated[
+    str,
+    Field(pattern=r"^(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}$"),
+    AfterValidator(_port_exists),
 ]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -127,11 +148,11 @@ class _Settings(_Section):
     compact: int | None = Field(
         None, ge=0, le=100, description="Compact on unmount when this percentage is unused."
     )
-    idle_timeout: Duration | None = Field(
-        None, gt=0, description="Stop the worker of a mount that nobody used for so long."
+    idle_timeout: PositiveDuration | None = Field(
+        None, description="Stop the worker of a mount that nobody used for so long."
     )
-    hang_timeout: Duration = Field(
-        30.0, gt=0, description="Replace a worker that gives no sign of life for so long."
+    hang_timeout: PositiveDuration = Field(
+        30.0, description="Replace a worker that gives no sign of life for so long."
     )
     required: bool = Field(False, description="End the service when this mount fails.")
     mkdir: bool = Field(False, description="Create the target folder.")
@@ -166,7 +187,7 @@ class Mount(_Settings):
     )
     create: bool = Field(False, description="Make a new archive where the source is missing.")
     snapshot: Path | None = Field(None, description="Load and save a memory mount here.")
-    size: Size | None = Field(None, gt=0, description="The most bytes a memory mount may hold.")
+    size: PositiveSize | None = Field(None, description="The most bytes a memory mount may hold.")
 
 
 class Logging(_Section):
@@ -182,10 +203,8 @@ class Logging(_Section):
 class Metrics(_Section):
     """Where Prometheus may fetch metrics; off unless one of the two is given."""
 
-    listen: Annotated[str, AfterValidator(_port_exists)] | None = Field(
-        None,
-        pattern=r"^(127\.0\.0\.1|localhost|\[::1\]):[0-9]{1,5}$",
-        description="A local address and port, such as 127.0.0.1:9464.",
+    listen: LocalAddress | None = Field(
+        None, description="A local address and port, such as 127.0.0.1:9464."
     )
     socket: Path | None = Field(None, description="A unix socket.")
 

@@ -14,6 +14,8 @@ from zarrfs.daemon.config_schema import Config, json_schema
 from zarrfs.storage.storage import Storage
 from zarrfs.views.registry import VIEWS, apply_views
 
+ROOT = Path(__file__).parents[3]
+
 
 def load(folder: Path, text: str, **environment: str) -> LoadedConfig:
     file = folder / "zarrfs.yaml"
@@ -176,7 +178,6 @@ M = "name: a, source: 'memory:', target: a, mkdir: true"
             "mounts: &m\n  - *m",
             [(1, "", "nested too deeply, or an alias stands within its own anchor")],
         ),
-        ("[" * 2000, [(1, "", "nested too deeply")]),
         (
             "a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"
             + "".join(
@@ -318,6 +319,10 @@ def test_what_is_wrong_is_named(
     ]
 
 
+def test_depth_is_bounded(tmp_path: Path) -> None:
+    assert problems(tmp_path, "[" * 500) == [(1, "", "nested too deeply")]
+
+
 def test_targets_are_compared_without_their_links(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -398,3 +403,32 @@ def test_the_schema_names_every_key_and_is_json() -> None:
     assert {"name", "source", "target", "validate", "views"} <= set(mount)
     assert [name for name, key in mount.items() if "description" not in key] == []
     assert set(schema["properties"]) == set(Config.model_fields)
+    assert used_keywords(schema) <= KEYWORDS
+
+
+KEYWORDS = {
+    *("$schema", "$defs", "$ref", "title", "description", "default", "examples"),
+    *("type", "enum", "const", "anyOf", "properties", "additionalProperties", "required"),
+    *("items", "minItems", "minProperties", "minLength", "maxLength", "pattern"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+}
+"""Source: JSON Schema 2020-12, "Validation" and "Core"; others would be passed over."""
+
+
+def used_keywords(schema: object) -> set[str]:
+    if not isinstance(schema, dict):
+        return set()
+    used = set(schema)
+    for keyword, below in schema.items():
+        if keyword in ("properties", "$defs"):
+            used |= set().union(*map(used_keywords, below.values()))
+        elif keyword == "anyOf":
+            used |= set().union(*map(used_keywords, below))
+        elif keyword in ("items", "additionalProperties"):
+            used |= used_keywords(below)
+    return used
+
+
+def test_the_shipped_schema_is_the_printed_one() -> None:
+    shipped = (ROOT / "config.schema.json").read_text()
+    assert json.loads(shipped) == json_schema(), "zarrfs config schema > config.schema.json"
