@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from zarrfs.daemon.logs import LogSettings, RepeatLimit, set_up_logging
+from zarrfs.daemon.logs import LogSettings, RepeatLimit, narrow_logging, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -54,17 +54,43 @@ def test_a_mount_may_have_its_own_level(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err.count("heard") == 1
 
 
+def test_all_that_a_worker_says_is_its_mounts(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(LogSettings(level="error", format="json", mount_levels={"loud": "debug"}))
+    for name in ("loud", "other"):
+        narrow_logging(name)
+        logging.getLogger("zarrfs.storage.zip").debug("from %s", name)
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["mount"], entry["message"]) == ("loud", "from loud")
+
+
+def test_a_level_that_is_taken_away_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(LogSettings(mount_levels={"a": "debug"}))
+    set_up_logging(LogSettings())
+    logging.getLogger("zarrfs.mount.a").debug("unseen")
+    assert capsys.readouterr().err == ""
+
+
+def test_text_is_no_terminals_master(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(LogSettings(to="journal"))
+    logging.getLogger("zarrfs.mount.a").error("%s", "\x1b[2Jgone\x9b")
+    assert capsys.readouterr().err == "<3>error a: \\x1b[2Jgone\\x9b\n"
+
+
 def test_repeats_are_held_back_and_counted() -> None:
     limit = RepeatLimit(burst=2, period_s=10)
 
-    def passes(created: float, line: int = 1) -> logging.LogRecord | None:
-        record = logging.LogRecord("zarrfs.x", logging.ERROR, "file.py", line, "bad %d", (1,), None)
+    def passes(created: float, line: int = 1, name: str = "zarrfs.x") -> str:
+        record = logging.LogRecord(name, logging.ERROR, "file.py", line, "bad %d%%", (1,), None)
         record.created = created
-        return record if limit.filter(record) else None
+        return record.getMessage() if limit.filter(record) else ""
 
-    assert [passes(at) is not None for at in (0, 1, 2, 3)] == [True, True, False, False]
-    assert passes(3, line=2) is not None
-    later = passes(11)
-    assert later is not None
-    assert later.getMessage() == "bad 1 (2 more like this were held back)"
-    assert passes(12) is not None
+    assert [passes(at) for at in (0, 1, 2, 3)] == [
+        "bad 1%",
+        "bad 1% (more like this are held back for 9 s)",
+        "",
+        "",
+    ]
+    assert passes(3, line=2) == "bad 1%"
+    assert passes(11) == "bad 1% (2 more like this were held back)"
+    assert passes(12).startswith("bad 1% (more")
+    assert {passes(13, name="zarrfs.supervisor") for _ in range(9)} == {"bad 1%"}
