@@ -28,7 +28,7 @@ from zarrfs.frontends.native.passthrough import BackingFiles
 from zarrfs.frontends.native.spinner import Spinner
 from zarrfs.fuse_protocol import notifications
 from zarrfs.fuse_protocol.directory import dirent_packer, direntplus_packer
-from zarrfs.fuse_protocol.flags import EXPIRE_ONLY
+from zarrfs.fuse_protocol.flags import EXPIRE_ONLY, UNIQUE_RESEND
 from zarrfs.fuse_protocol.replies import Replies
 from zarrfs.storage.tree import Attr, Change, Entry, FolderColumns, NodeId
 
@@ -142,11 +142,10 @@ def test_notifying_nobody_ends_quietly() -> None:
 def test_where_the_ioctl_is_refused_files_are_served() -> None:
     with open(os.devnull, "rb") as device:
         files = BackingFiles(device.fileno())
-        assert files.opened(5, device.fileno()) == 0
-        assert files.opened(5, None) == 0
-        files.released(5)
-        files.released(5)
-        files.released(5)  # one too many is no harm
+        assert files.opened(5, 8, 2, device.fileno()) == 0
+        assert files.opened(5, 9, 4, None) == 0
+        for handle in (8, 9, 9):  # one too many is no harm
+            files.released(handle)
         assert len(files) == 0
 
 
@@ -158,22 +157,65 @@ def test_open_nodes_survive_in_the_ledger(monkeypatch: pytest.MonkeyPatch) -> No
     with tempfile.TemporaryFile() as ledger:
         first = BackingFiles(-1, ledger.fileno())
         for nodeid in range(2, 600):
-            assert first.opened(nodeid, nodeid) == 1000 + nodeid
-        assert first.opened(7, 99) == 1007  # all opens of a node share one
-        assert first.opened(601, None) == 0
-        first.released(8)
+            assert first.opened(nodeid, 10 * nodeid, 2 * nodeid, nodeid) == 1000 + nodeid
+        assert first.opened(7, 71, 1300, 99) == 1007  # all opens of a node share one
+        assert first.opened(601, 6010, 1302, None) == 0
+        first.released(80)
         first.close()
         second = BackingFiles(-1, ledger.fileno())
         assert len(second) == len(first) == 598
-        assert second.opened(601, 99) == 0  # nor may one begin while it is served
-        for nodeid in [*range(2, 8), *range(9, 600), 7, 601, 601]:
-            second.released(nodeid)
+        assert second.opened(601, 6011, 1304, 99) == 0  # nor may one begin while it is served
+        for handle in [*range(20, 6000, 10), 71, 6010, 6011]:
+            second.released(handle)
         assert len(second) == 0
         second.close()
         assert sorted(closed) == [1000 + nodeid for nodeid in range(2, 600)]
         third = BackingFiles(-1, ledger.fileno())
         assert len(third) == 0
         third.close()
+
+
+def test_what_is_sent_again_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker dies after it opened or released, and before the kernel knows."""
+    closed: list[int] = []
+    monkeypatch.setattr(BackingFiles, "_register", lambda self, fd: 1000 + fd)
+    monkeypatch.setattr(BackingFiles, "_unregister", lambda self, number: closed.append(number))
+    with tempfile.TemporaryFile() as ledger:
+        first = BackingFiles(-1, ledger.fileno())
+        assert first.opened(5, 50, 2, 1) == 1001
+        assert first.opened(5, 51, 4, 2) == 1001  # the reply got lost
+        assert first.opened(5, 52, 6, 3) == 1001
+        first.released(52)  # the reply got lost
+        first.close()
+        second = BackingFiles(-1, ledger.fileno())
+        assert second.opened(5, 53, 4 | UNIQUE_RESEND, 4) == 1001
+        second.released(52)
+        second.released(50)
+        assert closed == []
+        second.released(53)
+        assert (closed, len(second)) == ([1001], 0)
+        second.close()
+
+
+def test_a_backing_id_that_was_being_closed_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+
+    def die(self: BackingFiles, number: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BackingFiles, "_register", lambda self, fd: 1000 + fd)
+    monkeypatch.setattr(BackingFiles, "_unregister", die)
+    with tempfile.TemporaryFile() as ledger:
+        first = BackingFiles(-1, ledger.fileno())
+        first.opened(5, 50, 2, 1)
+        with pytest.raises(KeyboardInterrupt):
+            first.released(50)
+        first.close()
+        monkeypatch.setattr(BackingFiles, "_unregister", lambda self, number: closed.append(number))
+        second = BackingFiles(-1, ledger.fileno())
+        assert (closed, len(second)) == ([1001], 0)
+        assert second.opened(5, 51, 4, 2) == 1002
+        second.close()
 
 
 # Packed listings
@@ -282,6 +324,6 @@ def test_the_layout_of_the_ledger() -> None:
     """A successor of another version must understand it."""
     with tempfile.TemporaryFile() as ledger, open(os.devnull, "rb") as device:
         files = BackingFiles(device.fileno(), ledger.fileno())
-        files.opened(0x1122, None)
+        files.opened(0x1122, 0x33, 6, None)
         files.close()
-        assert os.pread(ledger.fileno(), 16, 0) == struct.pack("=QiI", 0x1122, 0, 1)
+        assert os.pread(ledger.fileno(), 32, 0) == struct.pack("<QQQiI", 0x33, 0x1122, 6, 0, 1)
