@@ -18,6 +18,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from zarrfs.errors import AttributeNotFoundError, ExistsError, NotFoundError
@@ -49,10 +50,18 @@ _HANDLE_APPENDS: Final = 4
 """The bit of a file handle that `vfs.handles` sets for O_APPEND."""
 
 
+_RENAME_EXCHANGE: Final = 2
+"""Source: renameat2(2)."""
+_NODEID: Final = struct.Struct("=Q")
+"""What a reply's entry begins with."""
+
+
 class Noted(NamedTuple):
     """What a predecessor noted of a request. `body` is None when it was only begun."""
 
     body: bytes | None
+    before: bytes
+    """What a successor must know of how things were, if it was only begun."""
 
 
 class RequestLog:
@@ -77,23 +86,27 @@ class RequestLog:
             used.append((unique if state else 0, at))
             if state:
                 start = at + _HEAD.size
-                body = self._map[start : start + length] if state == _DONE else None
-                self._noted[unique] = Noted(body)
+                said = self._map[start : start + length]
+                is_done = state == _DONE
+                self._noted[unique] = Noted(said if is_done else None, b"" if is_done else said)
         self._free = [at for _, at in sorted(used, reverse=True)]
 
     def noted(self, unique: int) -> Noted | None:
         """Return what a predecessor noted of a request that is sent again."""
         return self._noted.pop(unique & ~UNIQUE_RESEND, None) if unique & UNIQUE_RESEND else None
 
-    def begin(self, unique: int) -> int:
-        """Note that a request is being done; return the slot."""
+    def begin(self, unique: int, before: bytes = b"") -> int:
+        """Note that a request is being done, and how things were before; return the slot."""
         try:
             at: int = self._local.at
         except AttributeError:
             # list.pop is atomic; there are more slots than threads.
             at = self._local.at = self._free.pop()
         self._map[at + _STATE_OFFSET] = _EMPTY
-        _HEAD.pack_into(self._map, at, unique & ~UNIQUE_RESEND, 0, _EMPTY)
+        _HEAD.pack_into(self._map, at, unique & ~UNIQUE_RESEND, len(before), _EMPTY)
+        if before:
+            start = at + _HEAD.size
+            self._map[start : start + len(before)] = before
         self._map[at + _STATE_OFFSET] = _BEGUN
         return at
 
@@ -116,11 +129,18 @@ class RequestLog:
 class Once:
     """Wraps the handlers of requests that must not be done twice."""
 
-    def __init__(self, log: RequestLog, lookup: Handle, read: Handle) -> None:
+    def __init__(
+        self,
+        log: RequestLog,
+        lookup: Handle,
+        read: Handle,
+        forget: Callable[[NodeId, int], None],
+    ) -> None:
         """`lookup` answers LOOKUP with a reply's body, `read` reads as `vfs` does."""
         self._log = log
         self._lookup = lookup
         self._read = read
+        self._forget = forget
         self._again: dict[Opcode, Callable[..., Body]] = {
             Opcode.MKDIR: self._made_again,
             Opcode.MKNOD: self._made_again,
@@ -158,6 +178,8 @@ class Once:
             log.finish(slot, unique, body)
             return body
 
+        if opcode is Opcode.RENAME2:
+            return partial(self._rename, once, handle)
         if opcode is not Opcode.WRITE:
             return once
 
@@ -168,6 +190,42 @@ class Once:
             return body
 
         return write
+
+    def _rename(
+        self,
+        once: Handle,
+        handle: Handle,
+        caller: Caller,
+        parent: NodeId,
+        name: bytes,
+        new_parent: NodeId,
+        new_name: bytes,
+        flags: int,
+    ) -> Body:
+        """An exchange done twice is none: who was where tells whether it was done."""
+        arguments = (caller, parent, name, new_parent, new_name, flags)
+        if not flags & _RENAME_EXCHANGE:
+            body: Body = once(*arguments)
+            return body
+        noted = self._log.noted(caller.unique)
+        if noted is not None and noted.body is not None:
+            return noted.body
+        there = _NODEID.pack(self._node_at(caller, parent, name))
+        before = noted.before if noted is not None and noted.before else there
+        slot = self._log.begin(caller.unique, before)
+        if before == there:
+            try:
+                handle(*arguments)
+            except BaseException:
+                self._log.give_up(slot)
+                raise
+        self._log.finish(slot, caller.unique, None)
+        return None
+
+    def _node_at(self, caller: Caller, parent: NodeId, name: bytes) -> NodeId:
+        nodeid = _nodeid_of(self._lookup(caller, parent, name))
+        self._forget(nodeid, 1)
+        return nodeid
 
     # What was begun, done with a mind open to finding it done
 
@@ -186,7 +244,11 @@ class Once:
         try:
             body: Body = handle(caller, parent, nodeid, name)
         except _EXISTS:
-            body = self._lookup(caller, parent, name)
+            found: bytes = self._lookup(caller, parent, name)
+            if _nodeid_of(found) != nodeid:  # another's: only one may have made it
+                self._forget(_nodeid_of(found), 1)
+                raise
+            body = found
         return body
 
     def _created_again(
@@ -234,3 +296,8 @@ class Once:
             return struct.pack("<II", len(data), 0)
         body: Body = handle(caller, nodeid, handle_number, offset, data, write_flags)
         return body
+
+
+def _nodeid_of(entry: bytes) -> NodeId:
+    """Return the nodeid in the body of a reply to LOOKUP; 0 where there is nothing."""
+    return NodeId(_NODEID.unpack_from(entry)[0])

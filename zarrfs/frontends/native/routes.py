@@ -119,7 +119,7 @@ class Handlers:
     def open(self, caller: Caller, nodeid: NodeId, flags: int, open_flags: int) -> bytes:
         if open_flags & OPEN_KILL_SUIDGID:
             self._filesystem.killpriv(caller, nodeid)
-        return self._opened(nodeid, self._filesystem.open(caller, nodeid, flags))
+        return self._opened(caller, nodeid, self._filesystem.open(caller, nodeid, flags))
 
     def create(
         self,
@@ -132,12 +132,14 @@ class Handlers:
         open_flags: int,
     ) -> bytes:
         entry, opened = self._filesystem.create(caller, parent, name, mode, flags, umask)
-        return self._replies.entry(entry) + self._opened(entry.nodeid, opened)
+        return self._replies.entry(entry) + self._opened(caller, entry.nodeid, opened)
 
-    def _opened(self, nodeid: NodeId, opened: Opened) -> bytes:
+    def _opened(self, caller: Caller, nodeid: NodeId, opened: Opened) -> bytes:
         backing_id = 0
         if self._backing is not None:
-            backing_id = self._backing.opened(nodeid, opened.backing_fd)
+            backing_id = self._backing.opened(
+                nodeid, opened.handle, caller.unique, opened.backing_fd
+            )
         flags = _NOFLUSH if opened.no_flush else 0
         if backing_id:
             # KEEP_CACHE beside PASSTHROUGH makes the kernel fail the open.
@@ -166,7 +168,7 @@ class Handlers:
 
     def release(self, caller: Caller, nodeid: NodeId, handle: FileHandle) -> None:
         if self._backing is not None:
-            self._backing.released(nodeid)
+            self._backing.released(handle)
         self._filesystem.release(nodeid, handle)
 
     # Folders
@@ -291,7 +293,7 @@ def routes(
     for opcode, handle in handlers.items():
         table[opcode] = _route(opcode, handle, _builder(opcode, handle, replies, own))
     if request_log is not None and not filesystem.read_only:
-        _do_once(table, Once(request_log, own.lookup, filesystem.read))
+        _do_once(table, Once(request_log, own.lookup, filesystem.read, filesystem.forget))
     return table
 
 
