@@ -33,6 +33,7 @@ Identity: TypeAlias = tuple[int, int, int]
 """st_dev, st_ino and the type: a reused inode number is seldom of the same type."""
 
 _MOST_PLACES = 16
+_TYPE_BITS = stat.S_IFMT(0xFFFF)
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +67,7 @@ class NodeRecord:
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, stat.S_IFMT(status.st_mode)
+    return status.st_dev, status.st_ino, status.st_mode & _TYPE_BITS
 
 
 class NodeTable:
@@ -125,7 +126,8 @@ class NodeTable:
                 if version is not None and version != self.version:
                     return None
                 node = self._settle(place, node, identity)
-            self._count(node, 1)
+            else:
+                self._count(node, 1)
             return node.nodeid
 
     def _count(self, node: Node, change: int) -> None:
@@ -134,18 +136,21 @@ class NodeTable:
             self._log.count(node.nodeid, change)
 
     def _settle(self, place: Place, before: Node | None, identity: Identity) -> Node:
-        """Note that a place holds another inode than was known. Lock held."""
+        """Note that a place holds another inode than was known, and count. Lock held."""
         if before is not None:
             self._leave(before, place)
         node = self._by_identity.get(identity)
-        if node is None:
-            node = Node(NodeId(self._next), identity)
+        if node is not None:
+            self._enter(node, place)
+            self._count(node, 1)
+        else:
+            node = Node(NodeId(self._next), identity, references=1)
             self._next += 1
             self._nodes[node.nodeid] = node
             self._by_identity[identity] = node
             if self._log is not None:
-                self._log.node(node.nodeid, identity, 0)
-        self._enter(node, place)
+                self._log.node_at(node.nodeid, identity, place)
+            self._place(node, place)
         self._compact_log()
         return node
 
