@@ -81,7 +81,7 @@ def _wait_for_process(mounted: Mounted, record: MountRecord, timeout_s: float | 
     if not wait_until_gone(record, timeout_s):
         reason = f"unmounted, but process {record.pid} is still writing"
         raise UnavailableError(mounted.target, reason)
-    if failure := take_failure(mounted):
+    if failure := take_failure(mounted, record):
         raise _not_written(error_from_json(failure), record.source)
 
 

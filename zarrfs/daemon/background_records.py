@@ -1,11 +1,15 @@
 """Which process serves which mount, written down for `zarrfs unmount`.
 
-Owns one small file for each mount, named by the mount's device number, in a
-folder that only this user can write. Source: pidfd_open(2), proc_pid_stat(5).
+Owns one small file for each mount, named by the mount's device number and the
+process, in a folder that only this user can write. The number alone names nobody:
+the kernel gives it to the next mount while who served the last one still writes.
+
+Source: pidfd_open(2), proc_pid_stat(5).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -39,9 +43,9 @@ def record_failure(path: str, error: dict[str, str]) -> None:
     _write(path, {**values, "error": error})
 
 
-def take_failure(mounted: Mounted) -> dict[str, str] | None:
-    """Return what `record_failure` left for a mount that is gone, once."""
-    for path in find_files(_name(mounted)):
+def take_failure(mounted: Mounted, record: MountRecord) -> dict[str, str] | None:
+    """Return what a process that has ended left by `record_failure`, once."""
+    for path in find_files(_name(mounted, record.pid)):
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 error = json.load(file).get("error")
@@ -56,22 +60,38 @@ def take_failure(mounted: Mounted) -> dict[str, str] | None:
 def write_record(mounted: Mounted, source: str) -> str:
     """Record that this process serves a mount; return the record's path."""
     record = MountRecord.of(os.getpid(), source, mounted.target)
-    path = os.path.join(runtime_folder(), _name(mounted))
+    path = os.path.join(runtime_folder(), _name(mounted, record.pid))
+    _remove_left(mounted)
     _write(path, asdict(record))
     return path
 
 
+def _remove_left(mounted: Mounted) -> None:
+    """Remove records of this device number whose processes were killed."""
+    for path in find_files(_name(mounted, "*")):
+        left = _read(path)
+        if left is not None and left.error is None and _started(left.pid) != left.started:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
 def read_record(mounted: Mounted) -> MountRecord | None:
     """Return who serves a mount, if that process lives and was recorded by this user."""
-    for path in find_files(_name(mounted)):
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                record = MountRecord(**json.load(file))
-        except (OSError, ValueError, TypeError):
+    for path in find_files(_name(mounted, "*")):
+        record = _read(path)
+        if record is None or record.target != mounted.target:
             continue
         if record.started and _started(record.pid) == record.started:
             return record
     return None
+
+
+def _read(path: str) -> MountRecord | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return MountRecord(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def wait_until_gone(record: MountRecord, timeout_s: float | None = None) -> bool:
@@ -98,8 +118,8 @@ def _write(path: str, values: dict[str, object]) -> None:
     os.replace(temporary, path)
 
 
-def _name(mounted: Mounted) -> str:
-    return f"mount-{mounted.device}.json"
+def _name(mounted: Mounted, pid: int | str) -> str:
+    return f"mount-{mounted.device}-{pid}.json"
 
 
 def _started(pid: int) -> str:

@@ -90,10 +90,12 @@ class ControlServer:
             os.unlink(self.path)
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._socket.accept()
-        except OSError:
-            return
+        """Take on everybody who waits: several may, and at the end nobody looks again."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._take_on(self._socket.accept()[0])
+
+    def _take_on(self, connection: socket.socket) -> None:
         credentials = connection.getsockopt(
             socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
         )
