@@ -50,12 +50,13 @@ def abort(mount: FuseMount) -> None:
     """Fail every request of a connection, waiting ones included, with ENOTCONN.
 
     Device numbers are used again at once: one that was unmounted since it was looked
-    up may be another test's mount by now.
+    up may be another test's mount by now. So the switch is opened first: it stays that
+    of the connection it was then, and if the mount is still there, it is the mount's.
     """
-    if mount not in fuse_mounts_below(mount.target.parent):
-        return
     try:
-        Path(f"/sys/fs/fuse/connections/{mount.minor}/abort").write_text("1")
+        with Path(f"/sys/fs/fuse/connections/{mount.minor}/abort").open("w") as switch:
+            if mount in fuse_mounts_below(mount.target.parent):
+                switch.write("1")
     except OSError:
         pass  # gone already, or not ours to abort
 

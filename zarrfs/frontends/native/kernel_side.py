@@ -52,16 +52,19 @@ def raise_read_ahead(device: Device, read_ahead_kb: int) -> bool:
     return True
 
 
-def abort_connection(device: Device) -> bool:
+def abort_connection(device: Device, target: str) -> bool:
     """Fail all requests, now and later; False where the switch is not to be had.
 
+    The kernel gives a number to another mount at once; the switch that was opened
+    stays its connection's, so that `target` is looked up again once it is open.
     Raises: nothing; a connection that is gone counts as aborted.
     """
     if not os.path.ismount(_CONNECTIONS):
         return False
     try:
         with open(f"{_CONNECTIONS}/{device.minor}/abort", "w", encoding="ascii") as switch:
-            switch.write("1")
+            if device_of(target) == device:
+                switch.write("1")
     except FileNotFoundError:
         return True
     except OSError:

@@ -128,7 +128,7 @@ class NativeMount:
     def abort(self) -> None:
         """End the connection whoever uses it: they get errors, the tree is free."""
         device = kernel_side.device_of(self.target)
-        if device is not None and not kernel_side.abort_connection(device):
+        if device is not None and not kernel_side.abort_connection(device, self.target):
             mounting.force_unmount(self.target)
         try:
             mounting.unmount(self.target, lazy=True)
