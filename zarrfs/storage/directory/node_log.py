@@ -34,6 +34,9 @@ _HEAD: Final = struct.Struct("<BxHiQ")
 _IDENTITY: Final = struct.Struct("<QQI4x")
 """st_dev, st_ino, type."""
 _PARENT: Final = struct.Struct("<Q")
+_NODE_AT: Final = struct.Struct("<BxHiQ QQI4x BxHiQ Q")
+"""NODE and, behind it, ENTER up to the name: memory that is fresh is all zeros, so
+the name needs no padding."""
 
 
 class Kind(IntEnum):
@@ -91,6 +94,9 @@ class NodeLog:
         """Yield what a predecessor logged; appending goes on behind it."""
         while (change := self._next()) is not None:
             yield change
+        # What was being written when it died must not look like a record some day.
+        rest = memoryview(self._map)[self._end :]
+        rest[:] = bytes(len(rest))
 
     def _next(self) -> LoggedChange | None:
         at = self._end
@@ -117,6 +123,22 @@ class NodeLog:
 
     def node(self, nodeid: NodeId, identity: Identity, references: int) -> None:
         self._append(Kind.NODE, nodeid, references, _IDENTITY.pack(*identity))
+
+    def node_at(self, nodeid: NodeId, identity: Identity, place: Place) -> None:
+        """NODE with one reference, and ENTER: what a listing logs for each name."""
+        parent, name = place
+        length = len(name)
+        at, buffer = self._end, self._map
+        after = at + _NODE_AT.size + _padded(length)
+        if after > len(buffer):
+            buffer = self._grow(after)
+        _NODE_AT.pack_into(
+            buffer, at, 0, 0, 1, nodeid, *identity, Kind.ENTER, length, 0, nodeid, parent
+        )
+        name_at = at + _NODE_AT.size
+        buffer[name_at : name_at + length] = name
+        buffer[at] = Kind.NODE
+        self._end = after
 
     def count(self, nodeid: NodeId, change: int) -> None:
         self._append(Kind.COUNT, nodeid, change)
