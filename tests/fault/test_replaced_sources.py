@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -53,6 +54,11 @@ def write_folder(path: Path, mark: int) -> Path:
         (path / key).parent.mkdir(parents=True, exist_ok=True)
         (path / key).write_bytes(content)
     return path
+
+
+def names_in(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 def replace_folder(path: Path, mark: int) -> Path:
@@ -284,3 +290,26 @@ def test_where_workers_collect_what_is_written_it_is_only_told(tmp_path: Path) -
         replace_folder(tmp_path / "folder", 2)
         wait_for("the refusal", reason(service, "mount it anew"))
         assert (tmp_path / "m" / "only_1").exists()
+
+
+def test_what_was_written_to_an_archive_is_kept_when_it_is_replaced(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip", 1)
+    with running(tmp_path, config(("m", "a.zip", "mode: rw"))) as service:
+        service.wait_until_serving("m")
+        mount = tmp_path / "m"
+        (mount / "before").write_bytes(b"1")
+        service.process.send_signal(signal.SIGUSR2)  # commit
+        wait_for("a commit", lambda: "before" in names_in(tmp_path / "a.zip"))
+        write_archive(tmp_path / "a.zip", 2)
+        wait_for("the refusal", reason(service, "open for writing"))
+        service.kill_worker("m")
+        (mount / "after").write_bytes(b"2")
+        assert mark_of((mount / V3_CHUNKS[0]).read_bytes()) == 1
+        service.stop()
+        kept = tmp_path / "a.zip.zarrfs-displaced"
+        assert str(kept) in service.log.read_text()
+    with zipfile.ZipFile(kept) as archive:
+        assert (archive.read("before"), archive.read("after")) == (b"1", b"2")
+        assert mark_of(archive.read(V3_CHUNKS[0])) == 1
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert mark_of(archive.read(V3_CHUNKS[0])) == 2

@@ -151,7 +151,7 @@ def watch_source(spec: MountSpec, keeper: Keeps) -> Replacements | None:
     """Return who looks after a source that others may replace; None where nobody can.
 
     A frontend that cannot hand its connection over cannot show another source.
-    Raises: OSError, and as `prepare_source`.
+    Raises: as `prepare_source` and `Replacements`.
     """
     if is_memory(spec.source, spec.kind) or not picks_native(spec.options):
         return None

@@ -14,6 +14,7 @@ st_mtime_ns) is, a folder while (st_dev, st_ino) is.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -21,7 +22,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from zarrfs.errors import UnavailableError, WrongKindError, ZarrfsError
+from zarrfs.errors import (
+    DeniedError,
+    PathNotFoundError,
+    UnavailableError,
+    WrongKindError,
+    ZarrfsError,
+)
 from zarrfs.storage.backend import HandsOver, Key
 from zarrfs.storage.generations import GenerationTree
 from zarrfs.storage.tree import ROOT
@@ -36,6 +43,11 @@ Signature: TypeAlias = tuple[int, int, int, int]
 _PREFIX: Final = "source-"
 _TOLD: Final = "announced-"
 _MOST_GENERATIONS: Final = 16
+_BY_ERRNO: Final[dict[int, type[ZarrfsError]]] = {
+    errno.ENOENT: PathNotFoundError,
+    errno.ENOTDIR: WrongKindError,
+    errno.EACCES: DeniedError,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ class Replacements:
 
         `root` is the folder of the store that is shown. `obstacle` says why
         this mount cannot show another source; then one is only told of.
-        Raises: OSError.
+        Raises: PathNotFoundError, WrongKindError, DeniedError, UnavailableError.
         """
         self._source = source
         self._kind = kind
@@ -139,7 +151,7 @@ class Replacements:
             key=lambda generation: generation.number,
         )
         if not self._known:
-            descriptor = self._open_source()
+            descriptor = self._open_first()
             self._keep(Generation(0, kind, os.fstat(descriptor).st_size, descriptor))
         self._shown = self._signature(os.fstat(self._newest.descriptor))
         self._seen: Signature | None = None
@@ -152,6 +164,13 @@ class Replacements:
     @property
     def _newest(self) -> Generation:
         return self._known[-1]
+
+    def _open_first(self) -> int:
+        try:
+            return self._open_source()
+        except OSError as error:
+            kind = _BY_ERRNO.get(error.errno or 0, UnavailableError)
+            raise kind(self._source, error.strerror or "") from error
 
     def _open_source(self) -> int:
         """Raises: OSError."""

@@ -119,7 +119,7 @@ def _open(
 ) -> Backend:
     if kind == "zip":
         if writes_archive(spec, kind):
-            return _open_writable_zip(spec.source, spec.options)
+            return _open_writable_zip(spec.source, spec.options, generation)
         return _open_zip(spec.source, spec.options, generation)
     if kind == "directory":
         return _open_directory(spec.source, spec.options, keeper, generation)
@@ -157,13 +157,21 @@ def _zip_cache_bytes(options: MountOptions) -> int:
     return DEFAULT_CACHE_BYTES if options.cache_bytes is None else options.cache_bytes
 
 
-def _open_writable_zip(source: str, options: MountOptions) -> Backend:
+def _open_writable_zip(
+    source: str, options: MountOptions, generation: Generation | None
+) -> Backend:
     from zarrfs.storage.zip.writable import DEFAULT_COMMIT_INTERVAL_S, WritableZip
 
+    reached_at = None if generation is None else generation.path
     cache_bytes = _zip_cache_bytes(options)
     interval_s = DEFAULT_COMMIT_INTERVAL_S if options.commit_s is None else options.commit_s
     if options.compact_percent is None:
-        return WritableZip(source, cache_bytes=cache_bytes, commit_interval_s=interval_s)
+        return WritableZip(
+            source,
+            cache_bytes=cache_bytes,
+            commit_interval_s=interval_s,
+            reached_at=reached_at,
+        )
     from zarrfs.storage.zip.compact_at_end import CompactedAtEnd
 
     return CompactedAtEnd(
@@ -171,6 +179,7 @@ def _open_writable_zip(source: str, options: MountOptions) -> Backend:
         percent=options.compact_percent,
         cache_bytes=cache_bytes,
         commit_interval_s=interval_s,
+        reached_at=reached_at,
     )
 
 

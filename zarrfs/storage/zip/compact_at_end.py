@@ -25,10 +25,15 @@ class CompactedAtEnd(WritableZip):
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         commit_interval_s: float = DEFAULT_COMMIT_INTERVAL_S,
         owner: Owner | None = None,
+        reached_at: str | None = None,
     ) -> None:
         """`percent` is how much of the archive must be waste. Raises: as `WritableZip`."""
         super().__init__(
-            path, cache_bytes=cache_bytes, commit_interval_s=commit_interval_s, owner=owner
+            path,
+            cache_bytes=cache_bytes,
+            commit_interval_s=commit_interval_s,
+            owner=owner,
+            reached_at=reached_at,
         )
         self._percent = percent
         self._compacted = False

@@ -26,6 +26,7 @@ Any thread. Lock order: `_commit_lock`, then the tree's.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 from contextlib import suppress
@@ -44,6 +45,7 @@ from zarrfs.storage.inodes.keys import TreeKeys
 from zarrfs.storage.inodes.records import Settled
 from zarrfs.storage.tree import NodeId, Owner
 from zarrfs.storage.zip.content import DEFAULT_CACHE_BYTES
+from zarrfs.storage.zip.displaced import has_no_name, is_displaced, keep_displaced
 from zarrfs.storage.zip.writable_append import Appended, append_commit
 from zarrfs.storage.zip.writable_journal import ArchiveMark, sync_folder
 from zarrfs.storage.zip.writable_opening import open_for_writing
@@ -54,6 +56,7 @@ from zarrfs.storage.zip.writable_timer import CommitTimer
 DEFAULT_COMMIT_INTERVAL_S: Final = 30.0
 SPOOLED_BYTES: Final = 256 << 20
 """With more than this in the journal, a commit does not wait for its time."""
+_log: Final = logging.getLogger(__name__)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -72,8 +75,11 @@ class WritableZip(TreeKeys):
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         commit_interval_s: float = DEFAULT_COMMIT_INTERVAL_S,
         owner: Owner | None = None,
+        reached_at: str | None = None,
     ) -> None:
         """Open an archive; go on where a journal beside it ends.
+
+        `reached_at` is a path that leads to it even when another file has its name.
 
         Raises: PathNotFoundError (without `create`), BusyError (another writer),
         CorruptError, DeniedError, ReadOnlyError, NoSpaceError.
@@ -81,13 +87,18 @@ class WritableZip(TreeKeys):
         self.location = os.path.realpath(path)
         owner = owner or Owner(os.geteuid(), os.getegid())
         self._opened, tree = open_for_writing(
-            self.location, create=create, cache_bytes=cache_bytes, owner=owner
+            self.location,
+            create=create,
+            cache_bytes=cache_bytes,
+            owner=owner,
+            reached_at=reached_at,
         )
         super().__init__(tree, owner)
         self._commit_lock = threading.Lock()
         never_committed = self._opened.left_over or not self._opened.named
         self._committed_version = -1 if never_committed else self._ledger.version
         """The tree's version that the archive has. Guarded by: _commit_lock."""
+        self._appended = self._opened.left_over  # Guarded by: _commit_lock
         self._closed = False  # Guarded by: _commit_lock
         self._timer = CommitTimer(self._commit_in_time, commit_interval_s, self.location)
         if commit_interval_s > 0:
@@ -201,6 +212,7 @@ class WritableZip(TreeKeys):
             committed=ArchiveMark.of(opened.fd, appended.end),
             position=position,
         )
+        self._appended = True
         if is_new:
             sync_folder(self.location)
         return appended
@@ -243,18 +255,40 @@ class WritableZip(TreeKeys):
         """Commit, remove the journal, let go.
 
         Raises: what `commit` raises; the journal stays then, and has everything.
+        UnavailableError when the archive was replaced or removed meanwhile: it tells
+        where what was written is.
         """
         self._timer.stop()
+        kept_at = ""
         with self._commit_lock:
             if self._closed:
                 return
             self._closed = True
             try:
                 self._commit(last=True)
+                kept_at = self._keep_if_displaced()
                 self._opened.journal_file.remove()  # every change is in the archive
             finally:
                 self._tree.close()
                 self._opened.close()
+        if kept_at:
+            reason = "it was replaced or removed while it was open for writing"
+            raise UnavailableError(
+                self.location, reason, remedy=f"all that was written is in {kept_at}"
+            )
+
+    def _keep_if_displaced(self) -> str:
+        """Return where a copy is, if the archive was written to and has lost its name."""
+        fd = self._opened.fd
+        if not (self._appended and is_displaced(fd, self.location)):
+            return ""
+        if not has_no_name(fd):  # moved, and what was written with it
+            _log.warning("%s is %s now", self.location, os.readlink(f"/proc/self/fd/{fd}"))
+            return ""
+        try:
+            return keep_displaced(fd, self.location)
+        except OSError as error:
+            raise _storage_error(self.location, error) from error
 
 
 def _storage_error(path: str, error: OSError) -> UnavailableError:

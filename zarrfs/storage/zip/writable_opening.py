@@ -57,6 +57,8 @@ class OpenedArchive:
     """Whether the journal was there: a crash left it."""
     archive: Archive | None = None
     """As it was when the journal was begun; None for a new one."""
+    reached_at: str = ""
+    """A path that leads to the archive, whoever has its name."""
 
     @property
     def committed_bytes(self) -> int:
@@ -97,14 +99,20 @@ class OpenedArchive:
 
 
 def open_for_writing(
-    path: str, *, create: bool, cache_bytes: int, owner: Owner
+    path: str,
+    *,
+    create: bool,
+    cache_bytes: int,
+    owner: Owner,
+    reached_at: str | None = None,
 ) -> tuple[OpenedArchive, WritableArchiveTree]:
     """Raises: PathNotFoundError, BusyError, CorruptError, DeniedError, ReadOnlyError."""
-    if not create and not os.path.exists(path) and not os.path.exists(journal_path(path)):
+    found = os.path.exists(reached_at or path)
+    if not create and not found and not os.path.exists(journal_path(path)):
         raise PathNotFoundError(path)
     journal_file = JournalFile(path)
     try:
-        opened = _open_archive(path, journal_file, owner)
+        opened = _open_archive(path, journal_file, owner, reached_at or path)
     except BaseException:
         journal_file.remove_if_empty()
         journal_file.close()
@@ -119,10 +127,12 @@ def open_for_writing(
         raise
 
 
-def _open_archive(path: str, journal_file: JournalFile, owner: Owner) -> OpenedArchive:
-    named = os.path.exists(path)
+def _open_archive(
+    path: str, journal_file: JournalFile, owner: Owner, reached_at: str
+) -> OpenedArchive:
+    named = os.path.exists(reached_at)
     fd = (
-        _open_file(path, os.O_RDWR)
+        _open_file(reached_at, os.O_RDWR)
         if named
         else _open_file(path + NEW_SUFFIX, os.O_RDWR | os.O_CREAT)
     )
@@ -133,7 +143,7 @@ def _open_archive(path: str, journal_file: JournalFile, owner: Owner) -> OpenedA
     except BaseException:
         os.close(fd)
         raise
-    return OpenedArchive(path, journal_file, owner, fd, named)
+    return OpenedArchive(path, journal_file, owner, fd, named, reached_at=reached_at)
 
 
 def _remove_second_name(fd: int, new_path: str) -> None:
@@ -180,7 +190,7 @@ def _continue(
     base = _open_base(opened, cache_bytes)
     tree = WritableArchiveTree.replayed(journal, base, owner=opened.owner)
     if opened.named:
-        opened.context = settle_tail(opened.fd, opened.path, context)
+        opened.context = settle_tail(opened.fd, opened.path, context, opened.reached_at)
     else:
         # The file that is to become the archive may be another one than it was.
         os.ftruncate(opened.fd, 0)
@@ -202,7 +212,7 @@ def _open_base(opened: OpenedArchive, cache_bytes: int) -> Base:
     size = opened.context.first.archive_bytes
     if not size:
         return NoArchive(opened.path, opened.fd)
-    opened.archive = Archive.open(opened.path, cache_bytes=cache_bytes, size_bytes=size)
+    opened.archive = Archive.open(opened.reached_at, cache_bytes=cache_bytes, size_bytes=size)
     return ArchiveBase(ArchiveTree(opened.archive, uid=opened.owner.uid, gid=opened.owner.gid))
 
 

@@ -23,9 +23,10 @@ from zarrfs.storage.zip.writable_journal import ArchiveMark, JournalContext, jou
 _BLOCK_BYTES = 1 << 20
 
 
-def settle_tail(fd: int, path: str, context: JournalContext) -> JournalContext:
+def settle_tail(fd: int, path: str, context: JournalContext, reached_at: str) -> JournalContext:
     """Find where the archive ends, after cutting off a part of a commit.
 
+    `reached_at` leads to the archive even when another file has its path.
     Returns what the journal's context should say of the archive.
     Raises: CorruptError when the archive is not the one the journal belongs to.
     """
@@ -35,7 +36,7 @@ def settle_tail(fd: int, path: str, context: JournalContext) -> JournalContext:
         raise foreign(path)
     if size == committed.archive_bytes:
         return context
-    whole = is_whole(path, committed.archive_bytes, size)
+    whole = is_whole(reached_at, committed.archive_bytes, size)
     if whole and size != context.announced_bytes:
         raise foreign(path)
     if not whole and not committed.archive_bytes:

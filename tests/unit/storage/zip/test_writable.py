@@ -505,6 +505,46 @@ class TestOneWriter:
         assert contents(path) == {"k": b"2"}
 
 
+class TestLostNames:
+    """Other programs may do to the archive's name what they like."""
+
+    def test_what_was_written_is_kept_beside_a_replacement(self, path: Path) -> None:
+        opened = WritableZip(str(path), create=True, commit_interval_s=0)
+        for number in range(2):
+            opened.set(Key("k"), b"%d" % number)
+            opened.commit()
+            path.unlink()
+            path.write_bytes(b"another one's")
+            opened.set(Key("later"), b"%d" % number)
+            with pytest.raises(UnavailableError, match="replaced"):
+                opened.close()
+            opened.close()
+            assert path.read_bytes() == b"another one's"
+            path.unlink()
+            opened = WritableZip(str(path), create=True, commit_interval_s=0)
+        opened.close()
+        kept = path.with_name(f"{path.name}.zarrfs-displaced")
+        assert contents(kept) == {"k": b"0", "later": b"0"}
+        assert contents(kept.with_name(f"{kept.name}-2")) == {"k": b"1", "later": b"1"}
+        assert len(os.listdir(path.parent)) == 3
+
+    def test_a_moved_archive_has_what_was_written(self, path: Path) -> None:
+        opened = WritableZip(str(path), create=True, commit_interval_s=0)
+        opened.commit()
+        moved = path.rename(path.with_name("moved.zip"))
+        opened.set(Key("k"), b"v")
+        opened.close()
+        assert contents(moved) == {"k": b"v"}
+        assert os.listdir(path.parent) == [moved.name]
+
+    def test_nothing_is_kept_of_one_that_was_not_written_to(self, path: Path) -> None:
+        WritableZip(str(path), create=True, commit_interval_s=0).close()
+        opened = reopened(path)
+        path.unlink()
+        opened.close()
+        assert os.listdir(path.parent) == []
+
+
 class TestLeftOverJournals:
     """What a killed process leaves; `tests/fault` kills at every write."""
 
@@ -539,6 +579,25 @@ class TestLeftOverJournals:
         assert not path.exists()
         reopened(path).close()
         assert contents(path) == {"k": b"v"}
+
+    def test_of_an_archive_that_lost_its_name(self, path: Path) -> None:
+        opened = WritableZip(str(path), create=True, commit_interval_s=0)
+        opened.set(Key("committed"), b"1")
+        opened.commit()
+        opened.set(Key("later"), b"2")
+        with open(path, "rb") as kept:
+            self.abandon(opened)
+            path.unlink()
+            path.touch()  # another one's
+            reached_at = f"/proc/self/fd/{kept.fileno()}"
+            again = WritableZip(str(path), commit_interval_s=0, reached_at=reached_at)
+            with pytest.raises(UnavailableError, match="replaced") as caught:
+                again.close()
+        assert path.read_bytes() == b""
+        path.unlink()
+        [left] = path.parent.iterdir()
+        assert str(left) in caught.value.remedy
+        assert contents(left) == {"committed": b"1", "later": b"2"}
 
     def test_of_another_archive_is_refused(self, path: Path) -> None:
         opened = WritableZip(str(path), create=True, commit_interval_s=0)
