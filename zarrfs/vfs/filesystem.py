@@ -93,7 +93,7 @@ class Vfs:
         self._stored = tree
         # isinstance of a protocol takes microseconds, so once for all.
         self._read_node = tree.read_node if isinstance(tree, StatelessReads) else None
-        self._references = tree if isinstance(tree, ListsEntries) else None
+        self._lister = tree if isinstance(tree, ListsEntries) else None
         self._expect_read = tree.expect_read if isinstance(tree, ExpectsReads) else None
         self._columns = tree if tree.static and isinstance(tree, ListsColumns) else None
         self._flush_idle = isinstance(tree, IgnoresFlush) and tree.ignores_flush
@@ -148,10 +148,6 @@ class Vfs:
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         self._tree.forget(nodeid, count)
-
-    def count_reference(self, nodeid: NodeId) -> None:
-        if self._references is not None:
-            self._references.count_reference(nodeid)
 
     def getattr(self, caller: Caller, nodeid: NodeId, handle: FileHandle | None) -> Attr:
         attr = self._tree.attr(nodeid)
@@ -404,7 +400,7 @@ class Vfs:
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, offset: int, *, plus: bool
     ) -> Iterator[Listing]:
         session = self._handles.folder(handle)
-        resolver = self._references if plus else None
+        resolver = self._lister if plus else None
         listing = list_folder(self._tree, nodeid, session, offset, resolver)
         return map(self._shown_listing, listing) if plus and self._overridden else listing
 

@@ -173,11 +173,10 @@ class FileSystem(Protocol):
     ) -> Iterator[Listing]:
         """Yield names from `offset` (0 at first: `.` and `..` lead).
 
-        With `plus`, the frontend must call `count_reference` for each entry it
-        really sends to the kernel.
+        With `plus`, each entry that is yielded counts as one reference; the
+        frontend calls `forget` for those that it does not send to the kernel.
         """
 
-    def count_reference(self, nodeid: NodeId) -> None: ...
     def fsyncdir(
         self, caller: Caller, nodeid: NodeId, handle: FileHandle, *, data_only: bool
     ) -> None: ...

@@ -106,7 +106,7 @@ def test_listing_continues_where_it_was_while_names_change(client: Client) -> No
     client.vfs.releasedir(ROOT, handle)
 
 
-def test_readdirplus_counts_only_what_is_sent(tmp_path: Path) -> None:
+def test_readdirplus_counts_what_is_listed(tmp_path: Path) -> None:
     tree = DirectoryBackend.init(str(tmp_path / "store")).file_tree()
     client = Client(Vfs(tree))
     for n in range(5):
@@ -115,9 +115,12 @@ def test_readdirplus_counts_only_what_is_sent(tmp_path: Path) -> None:
     handle = client.vfs.opendir(ME, ROOT).handle
     sent = []
     for listed in client.vfs.readdir(ME, ROOT, handle, 0, plus=True):
-        if listed.entry is not None and listed.name in (b"1", b"3"):
-            client.vfs.count_reference(listed.entry.nodeid)
+        if listed.entry is None:
+            continue
+        if listed.name in (b"1", b"3"):
             sent.append(listed.entry.nodeid)
+        else:
+            client.vfs.forget(listed.entry.nodeid, 1)
     assert len(tree.nodes) == 3
     for nodeid in sent:
         client.vfs.forget(nodeid, 1)

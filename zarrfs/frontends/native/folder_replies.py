@@ -91,14 +91,14 @@ class FolderReplies:
     ) -> Buffer:
         """Answer READDIRPLUS: as many fuse_direntplus as fit into `size` bytes.
 
-        An entry that is sent counts as a reference, as one of LOOKUP does.
+        An entry counts as a reference, as one of LOOKUP does; the last one that is
+        listed here may not be sent, and is given back.
         """
         if self._columns is not None:
             packed = self._from_columns(nodeid, offset, size, self._timeouts)
             if packed is not None:
                 return packed
         packers = self._plus_packers
-        count_reference = self._filesystem.count_reference
         entry_s, entry_ns, attr_s, attr_ns = self._timeouts
         records = []
         for name, ino, type_bits, next_offset, entry in self._filesystem.readdir(
@@ -107,6 +107,8 @@ class FolderReplies:
             length = len(name)
             size -= PLUS_NAME_OFFSET + (length + 7 & ~7)
             if size < 0:
+                if entry is not None:
+                    self._filesystem.forget(entry[0], 1)
                 break
             if entry is None:
                 # nodeid 0: "look it up yourself"; not "it is not there".
@@ -130,7 +132,6 @@ class FolderReplies:
                     ino, next_offset, length, type_bits >> _TYPE_SHIFT, name,
                 )
             )  # fmt: skip
-            count_reference(child)
         return b"".join(records)
 
 
