@@ -104,6 +104,31 @@ def test_logs_are_json_with_a_level_for_each_mount(service: ServiceRun) -> None:
     assert {record["level"] for record in records} == {"info"}
 
 
+def test_a_reload_moves_sockets_and_changes_what_running_workers_log(service: ServiceRun) -> None:
+    before = service.mounts()
+    (service.folder / "precious").write_text("no socket")
+    text = CONFIG.replace("metrics.sock}", "other.sock}\ncontrol: {socket: precious}")
+    service.reload(text)
+    wait_for("the new exporter", lambda: (service.folder / "other.sock").exists())
+    wait_for(
+        "an answer there",
+        lambda: scrape(service.folder / "other.sock").get(("zarrfs_mount_up", "packed")) == 1,
+    )
+    assert (service.folder / "precious").read_text() == "no socket"
+    assert "precious: is not a socket" in service.log.read_text()
+    service.reload(text.replace("socket: precious", "socket: my.sock").replace("json", "text"))
+    wait_for("the control socket", lambda: (service.folder / "my.sock").exists())
+    assert {mount["pid"] for mount in service.mounts().values()} == {
+        mount["pid"] for mount in before.values()
+    }
+    service.process.send_signal(signal.SIGUSR1)
+    wait_for(
+        "a worker's text",
+        lambda: re.search(r"^\S+ \S+ info packed: statistics: {", service.log.read_text(), re.M),
+    )
+    assert "writable: statistics" not in service.log.read_text()
+
+
 def test_a_live_table_fits_a_terminal(service: ServiceRun) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, COLUMNS, 0, 0))

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zarrfs.cli.exit_codes import ExitCode
+
 if TYPE_CHECKING:
     from zarrfs.daemon.logs import LogTarget
 
@@ -32,5 +34,10 @@ def serve(file: str, log: LogTarget | None) -> int:
       SIGUSR2          make everything durable now
     """
     from zarrfs.daemon import service
+    from zarrfs.daemon.service_plan import BadConfigError
 
-    return service.serve(file, log_to=log)
+    try:
+        return service.serve(file, log_to=log)
+    except BadConfigError as error:
+        click.echo(str(error), err=True)  # a line for each problem
+        return ExitCode.USAGE

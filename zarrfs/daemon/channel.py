@@ -122,6 +122,14 @@ class Dump:
 
 
 @dataclass(frozen=True, slots=True)
+class Relog:
+    """Supervisor: log like this from now on; `LogSettings` as a dictionary."""
+
+    mount: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Supervisor: I want what an earlier one left in the store."""
 
@@ -144,13 +152,13 @@ class Refused:
 
 Message: TypeAlias = (
     Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Renew | Finished
-    | Serve | Stop | Rest | Save | Report | Dump | Claim | Granted | Refused
+    | Serve | Stop | Rest | Save | Report | Dump | Relog | Claim | Granted | Refused
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
         *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Renew, Finished),
-        *(Serve, Stop, Rest, Save, Report, Dump),
+        *(Serve, Stop, Rest, Save, Report, Dump, Relog),
         *(Claim, Granted, Refused),
     )
 }

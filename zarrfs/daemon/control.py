@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
-from zarrfs.daemon.runtime_folders import find_files
+from zarrfs.daemon.runtime_folders import find_files, make_way_for_socket
 from zarrfs.errors import UnavailableError, ZarrfsError
 
 Answer: TypeAlias = dict[str, Any]
@@ -50,19 +50,18 @@ class ControlServer:
     """Answers on one socket. Handlers are called in the loop's thread."""
 
     def __init__(self, loop: Loop, path: str, handlers: Mapping[str, Handler]) -> None:
-        """Raises: OSError when the path cannot be bound."""
+        """Raises: OSError when the path cannot be bound; as `make_way_for_socket`."""
         self._loop = loop
         self.path = path
         self._handlers = handlers
         self._connections: dict[socket.socket, bytearray] = {}
         self._later: dict[socket.socket, Later] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
         previous = os.umask(0o177)
         try:
+            make_way_for_socket(path)
             self._socket.bind(path)
-        except OSError:
+        except (ZarrfsError, OSError):
             self._socket.close()
             raise
         finally:

@@ -91,7 +91,7 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s" if stamped else "%(message)s")
         self._mount = mount
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802: overrides
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides
         stamp = f"{record.asctime} " if self.usesTime() else ""
         subject = mount_of(record) or self._mount or record.name.removeprefix("zarrfs.")
         return f"{stamp}{record.levelname.lower()} {subject}: {record.message}"

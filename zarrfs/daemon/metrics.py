@@ -28,6 +28,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from zarrfs.daemon.runtime_folders import make_way_for_socket
 from zarrfs.errors import UnavailableError
 
 Status = Callable[[], list[dict[str, Any]]]
@@ -162,7 +163,10 @@ class _UnixServer(socketserver.UnixStreamServer):
 
 
 def serve_metrics(status: Status, *, listen: str | None, path: str | None) -> None:
-    """Answer scrapes for ever. Raises: OSError when the address cannot be bound."""
+    """Answer scrapes for ever.
+
+    Raises: OSError when the address cannot be bound; as `make_way_for_socket`.
+    """
     registry = CollectorRegistry()
     registry.register(MountCollector(status))
     with _make_server(_handler(registry), listen, path) as server:
@@ -173,8 +177,7 @@ def _make_server(
     handler: type[http.server.BaseHTTPRequestHandler], listen: str | None, path: str | None
 ) -> socketserver.BaseServer:
     if path is not None:
-        if os.path.exists(path):
-            os.unlink(path)
+        make_way_for_socket(path)
         previous = os.umask(0o117)
         try:
             return _UnixServer(path, handler)

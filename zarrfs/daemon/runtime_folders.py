@@ -1,8 +1,8 @@
 """Where sockets and records live that last no longer than this boot.
 
-Owns which folder that is, its mode, and where else this user's processes may
-have theirs: a service is given its own by systemd, and XDG_RUNTIME_DIR is set
-in some sessions of a user and not in others.
+Owns which folder that is, its mode, what becomes of a socket that was left, and
+where else this user's processes may have theirs: a service is given its own by
+systemd, and XDG_RUNTIME_DIR is set in some sessions of a user and not in others.
 
 Source: XDG Base Directory Specification, "XDG_RUNTIME_DIR"; RuntimeDirectory=
 in systemd.exec(5).
@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import socket
 import stat
 
-from zarrfs.errors import DeniedError
+from zarrfs.errors import BusyError, DeniedError, ExistsError
 
 
 def runtime_folder() -> str:
@@ -41,6 +42,26 @@ def find_files(pattern: str) -> list[str]:
     whose = "*" if uid == 0 else str(uid)
     folders += [f"/run/user/{whose}/zarrfs", f"/tmp/zarrfs-{whose}"]
     return sorted({path for folder in folders for path in glob.glob(f"{folder}/{pattern}")})
+
+
+def make_way_for_socket(path: str) -> None:
+    """Remove a socket that nobody listens at any more, or a link to one.
+
+    Raises: BusyError where somebody listens; ExistsError for what is no socket.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode) and not stat.S_ISLNK(mode):
+        raise ExistsError(path, "is not a socket, so it is left alone")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise BusyError(path, "another process answers there")
 
 
 def _own_folder() -> str:

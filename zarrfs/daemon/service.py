@@ -7,20 +7,17 @@ service manager's store or in our own. Used by the supervisor's one thread.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import signal
 import subprocess
-import time
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
 
-from zarrfs.daemon.control import ControlServer, ask
+from zarrfs.daemon.control import ControlServer
 from zarrfs.daemon.kept import Kept, sort_by_mount
 from zarrfs.daemon.left_mounts import take_down, take_from
-from zarrfs.daemon.logs import LogTarget, set_up_logging
+from zarrfs.daemon.logs import LogSettings, LogTarget, set_up_logging
+from zarrfs.daemon.metrics_process import Endpoint, MetricsProcess
 from zarrfs.daemon.mounting import MountSpec
 from zarrfs.daemon.native_mounter import NativeMounter
 from zarrfs.daemon.notify import Notifier, take_stored_descriptors
@@ -55,7 +52,6 @@ class Service:
         self._notifier = Notifier.from_environment()
         self._own_store = None if self._notifier.active else OwnStore(_identity(file))
         self._ready = False
-        self._metrics: int | None = None
         self._control: ControlServer | None = None
         self.supervisor = Supervisor(
             run_worker,
@@ -67,20 +63,23 @@ class Service:
             stay=True,
         )
         self.supervisor.on_change = self._turned
+        self._left: dict[str, Kept] = {}
+        """What an earlier run left and this one did not take over yet."""
+        self._metrics = MetricsProcess(self._close_descriptors)
 
     def run(self) -> int:
         self._set_up_logging()
-        left = self._take_left()
+        self._left = self._take_left()
         self._control = open_control(self.supervisor, self._plan.control_socket)
-        self._start_metrics(left)
+        self._show_metrics()
         warm_up(self._plan.mounts)
         try:
             for problem in self._plan.problems:
                 _log.warning("%s", problem)
-            self._start(left)
+            self._start(self._left)
             return self.supervisor.run()
         finally:
-            self._stop_metrics()
+            self._metrics.end()
             if self._control is not None:
                 self._control.close()
             self._notifier.barrier()
@@ -110,8 +109,14 @@ class Service:
         except (BadConfigError, UnavailableError) as error:
             _log.error("not reloaded, everything stays as it is: %s", error)
             return None
-        self._plan = plan
-        self._set_up_logging()
+        former, self._plan = self._plan, plan
+        if plan.logging != former.logging:
+            self._set_up_logging()
+            for mount in self.supervisor.mounts.values():
+                mount.relog(asdict(self._log_settings()))
+        if plan.control_socket != former.control_socket:
+            self._move_control()
+        self._show_metrics()
         for problem in plan.problems:
             _log.warning("%s", problem)
         warm_up(plan.mounts)
@@ -119,13 +124,30 @@ class Service:
         return plan.mounts
 
     def _set_up_logging(self) -> None:
+        set_up_logging(self._log_settings())
+
+    def _log_settings(self) -> LogSettings:
         settings = self._plan.logging
-        if self._log_to is not None:
-            settings = replace(settings, to=self._log_to)
-        set_up_logging(settings)
+        return settings if self._log_to is None else replace(settings, to=self._log_to)
+
+    def _move_control(self) -> None:
+        """Answer where the reloaded file says; who waits at the old socket asks again."""
+        if self._control is not None:
+            self._control.close()
+        self._control = open_control(self.supervisor, self._plan.control_socket)
+
+    def _show_metrics(self) -> None:
+        endpoint = Endpoint(self._plan.metrics_listen, self._plan.metrics_socket)
+        self._metrics.show(endpoint, None if self._control is None else self._control.path)
+
+    def _close_descriptors(self) -> None:
+        """In a child that serves no mount."""
+        for kept in (*self._left.values(), *(m.kept for m in self.supervisor.mounts.values())):
+            kept.release()
 
     def _turned(self) -> None:
         self._tell_when_ready()
+        self._metrics.look()
         if self._control is not None:
             self._control.look()
 
@@ -138,54 +160,6 @@ class Service:
             self._ready = True
             self._notifier.ready(f"{serving} of {len(mounts)} mounts serving")
             _log.info("ready: %d of %d mounts serving", serving, len(mounts))
-
-    def _start_metrics(self, left: dict[str, Kept]) -> None:
-        listen, path = self._plan.metrics_listen, self._plan.metrics_socket
-        if listen is None and path is None:
-            return
-        if self._control is None:
-            _log.error("no metrics without a control socket")
-            return
-        self._metrics = os.fork()
-        if self._metrics == 0:
-            for kept in left.values():
-                kept.release()  # a copy of a connection would keep its mount from ending
-            run_metrics(self._control.path, listen, path)
-
-    def _stop_metrics(self) -> None:
-        if self._metrics is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._metrics, signal.SIGTERM)
-            os.waitpid(self._metrics, 0)
-
-
-def run_metrics(control_path: str, listen: str | None, path: str | None) -> None:
-    """In a child: show metrics until the parent ends or says so."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        die_with_parent()
-        from zarrfs.daemon.metrics import serve_metrics
-
-        def status() -> list[dict[str, Any]]:
-            ask(control_path, "report")
-            time.sleep(0.05)
-            mounts: list[dict[str, Any]] = ask(control_path, "status")["mounts"]
-            return mounts
-
-        serve_metrics(status, listen=listen, path=path)
-    except OSError as error:
-        _log.error("no metrics: %s: %s", listen or path, error.strerror)
-    finally:
-        os._exit(1)
-
-
-def die_with_parent() -> None:
-    """Let the kernel end this process with its parent. Source: PR_SET_PDEATHSIG, prctl(2)."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 def _identity(file: str) -> str:

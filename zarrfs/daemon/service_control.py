@@ -62,24 +62,33 @@ def open_control(supervisor: Supervisor, path: str | None = None) -> ControlServ
 
     Without one the mounts work all the same: a full disk takes none down.
     """
+    handlers = control_handlers(supervisor)
+    if path is not None:
+        try:
+            control = ControlServer(supervisor, path, handlers)
+            _leave_link(path)
+            return control
+        except (ZarrfsError, OSError) as error:
+            _log.error("%s: the usual control socket is used: %s", path, error)
     try:
-        usual = os.path.join(runtime_folder(), f"{os.getpid()}.sock")
-        control = ControlServer(supervisor, path or usual, control_handlers(supervisor))
+        return ControlServer(supervisor, _usual_path(), handlers)
     except (ZarrfsError, OSError) as error:
         _log.error("zarrfs status and unmount will not know these mounts: %s", error)
         return None
-    if path is not None:
-        _leave_link(usual, path)
-    return control
 
 
-def _leave_link(usual: str, path: str) -> None:
+def _usual_path() -> str:
+    return os.path.join(runtime_folder(), f"{os.getpid()}.sock")
+
+
+def _leave_link(path: str) -> None:
     """Let `zarrfs status` find a socket that lies elsewhere; it goes when that is gone."""
     try:
+        usual = _usual_path()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(usual)
         os.symlink(path, usual)
-    except OSError as error:
+    except (ZarrfsError, OSError) as error:
         _log.warning("zarrfs status will not find %s: %s", path, error)
 
 

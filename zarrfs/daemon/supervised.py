@@ -33,6 +33,7 @@ from zarrfs.daemon.channel import (
     Message,
     Negotiated,
     Opened,
+    Relog,
     Renew,
     Report,
     Rest,
@@ -169,8 +170,18 @@ class SupervisedMount:
     def save(self) -> None:
         self._send(Save())
 
-    def dump(self) -> None:
+    def dump(self, now_s: float) -> None:
+        """Log what it is, and let the worker log what it did."""
+        self._log.info(
+            "%s for %.0f s, worker %s, %d restarts%s",
+            *(self.state, now_s - self.since_s, self.pid or "none", self.history.restarts),
+            f": {self.reason}" if self.reason else "",
+        )
         self._send(Dump())
+
+    def relog(self, settings: dict[str, Any]) -> None:
+        """Let the worker log as a reloaded file says."""
+        self._send(Relog(self.spec.name, settings))
 
     def report(self) -> bool:
         """Ask for fresh statistics; False when nobody will answer."""

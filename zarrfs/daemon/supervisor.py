@@ -334,8 +334,7 @@ class Supervisor:
 
     def _dump(self) -> None:
         for mount in self.mounts.values():
-            _log.info("%s: %s %s %s", mount.spec.name, mount.state, mount.reason, mount.statistics)
-            mount.dump()
+            mount.dump(time.monotonic())
 
     def _reap(self) -> None:
         for mount in list(self.mounts.values()):

@@ -11,6 +11,7 @@ SIGQUIT logs the stacks of all threads, even while the interpreter hangs.
 from __future__ import annotations
 
 import faulthandler
+import json
 import logging
 import os
 import select
@@ -32,6 +33,7 @@ from zarrfs.daemon.channel import (
     Message,
     Negotiated,
     Opened,
+    Relog,
     Renew,
     Report,
     Rest,
@@ -43,6 +45,7 @@ from zarrfs.daemon.channel import (
 from zarrfs.daemon.error_json import error_to_json
 from zarrfs.daemon.keeper import Keeper
 from zarrfs.daemon.kept import ALIVE
+from zarrfs.daemon.logs import LogSettings, narrow_logging, set_up_logging
 from zarrfs.daemon.mounting import (
     Mount,
     MountSpec,
@@ -53,6 +56,7 @@ from zarrfs.daemon.mounting import (
     picks_native,
 )
 from zarrfs.daemon.predecessor import end_predecessor
+from zarrfs.daemon.statistics import summarised
 from zarrfs.errors import ZarrfsError
 from zarrfs.storage.backend import Caches, WritesLater
 
@@ -67,6 +71,7 @@ _BEAT_S: Final = 5.0
 def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> int:
     """Serve one mount until it is gone or the supervisor says so; return the exit status."""
     faulthandler.register(signal.SIGQUIT, all_threads=True)
+    narrow_logging(spec.name)
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
     keeper = Keeper(kept, channel)
     end_predecessor(keeper.memory(ALIVE), log)
@@ -199,8 +204,10 @@ class _Service:
                 self._channel.send(Beat(self._statistics()))
             case Save():
                 self._save()
+            case Relog(mount, settings):
+                set_up_logging(LogSettings(**settings), mount=mount)
             case Dump():
-                self._log.info("statistics: %s", self._statistics())
+                self._log.info("statistics: %s", json.dumps(summarised(self._statistics())))
                 faulthandler.dump_traceback(all_threads=True)
             case _:
                 self._log.error("unexpected %s from the supervisor", message)

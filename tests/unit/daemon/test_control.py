@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from zarrfs.daemon.control import ControlServer, Later, Question, ask, ask_all, find_sockets
-from zarrfs.daemon.runtime_folders import find_files, runtime_folder
-from zarrfs.errors import DeniedError, UnavailableError
+from zarrfs.daemon.runtime_folders import find_files, make_way_for_socket, runtime_folder
+from zarrfs.errors import BusyError, DeniedError, ExistsError, UnavailableError
 
 
 class Loop:
@@ -153,3 +153,18 @@ def test_other_runtime_folders_of_the_user_are_looked_into(
     assert find_files("mount-0:1.json") == [str(tmp_path / "run/mount-0:1.json")]
     monkeypatch.delenv("RUNTIME_DIRECTORY")
     assert find_files("mount-0:1.json") == []
+
+
+def test_a_socket_takes_the_place_of_a_dead_one_only(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        with pytest.raises(BusyError, match="another process answers there"):
+            make_way_for_socket(path)
+    make_way_for_socket(path)
+    make_way_for_socket(path)
+    Path(path).write_text("precious")
+    with pytest.raises(ExistsError, match="not a socket"):
+        make_way_for_socket(path)
+    assert Path(path).read_text() == "precious"
