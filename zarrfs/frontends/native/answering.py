@@ -38,7 +38,7 @@ _WRITE = int(Opcode.WRITE)
 
 _HEADER_SIZE = OUT_HEADER.size
 _NOT_ERRORS = frozenset({errno.ENOENT, errno.ENODATA, errno.ERANGE, errno.ENOSYS, errno.EEXIST})
-"""Answers to ordinary questions, not worth being remembered as the last error."""
+"""Answers to ordinary questions, neither counted nor remembered as errors."""
 
 
 class Answering:
@@ -109,12 +109,12 @@ class Answering:
     def _failed(
         self, opcode: Opcode, unique: int, error: Exception, counters: ThreadCounters
     ) -> None:
-        counters.errors[opcode] += 1
         if isinstance(error, UnansweredOpcodeError):
             code = errno.ENOSYS
         else:
             code = errno_of(error, opcode.name)
         if code not in _NOT_ERRORS:
+            counters.errors[opcode] += 1
             counters.last_error = LastError(time.time(), opcode.name.lower(), code, str(error))
         route = self.routes[opcode]
         if route is not None and route.is_answered:

@@ -61,7 +61,7 @@ class CounterSnapshot:
 
     operations: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
-    """Answers with an errno, "no such file" included."""
+    """Answers with an errno, but for those that mean no more than "no such file"."""
     latencies: dict[str, list[int]] = field(default_factory=dict)
     """Requests by bucket; bucket n holds those that took less than 2**n ns."""
     bytes_read: int = 0
