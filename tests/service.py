@@ -51,18 +51,20 @@ class ServiceRun:
         self._environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime)}
         self._environment |= environment or {}
         self._under = under
+        self._prepared: list[subprocess.Popen[bytes]] = []
         self.process = self._start()
 
-    def _start(self, **keywords: Any) -> subprocess.Popen[bytes]:
+    def _start(
+        self, before: Sequence[str] = (), *, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*self._under, str(ZARRFS), "serve", "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
+                [*before, *self._under, str(ZARRFS), "serve", "--config", str(self.config)],
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 env=self._environment,
                 start_new_session=True,
-                **keywords,
             )
 
     @property
@@ -124,9 +126,22 @@ class ServiceRun:
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def kill_and_start_again(self, *, workers_too: bool) -> None:
+    def prepare_next(self) -> subprocess.Popen[bytes]:
+        """Return a process that becomes the service's next run once its input ends.
+
+        Started before clients have files open: to start one later would close
+        copies of those in the child, and wait for whoever serves them.
+        """
+        process = self._start(["sh", "-c", 'read _; exec "$@"', "sh"], stdin=subprocess.PIPE)
+        self._prepared.append(process)
+        return process
+
+    def kill_and_go_on_with(self, process: subprocess.Popen[bytes], *, workers_too: bool) -> None:
         self.kill(workers_too=workers_too)
-        self.process = self._start()
+        assert process.stdin is not None
+        process.stdin.close()
+        self._prepared.remove(process)
+        self.process = process
         self.wait_until_serving()
 
     def clean_up(self) -> None:
@@ -136,6 +151,9 @@ class ServiceRun:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
+        for process in self._prepared:
+            process.kill()
+            process.communicate()
         for mount in fuse_mounts_below(self.folder):
             remove(mount)
 

@@ -35,7 +35,8 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Notifier:
-        return cls((os.environ if environment is None else environment).get("NOTIFY_SOCKET"))
+        environment = os.environ if environment is None else environment
+        return cls(environment.get("NOTIFY_SOCKET") or None)
 
     @property
     def active(self) -> bool:
