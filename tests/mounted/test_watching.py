@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import http.client
 import json
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.commands import ZARRFS
+from tests.commands import ZARRFS, zarrfs
 from tests.service import PATIENCE_S, ServiceRun, running, wait_for
 
 pytestmark = pytest.mark.timeout(240)
@@ -147,4 +148,48 @@ def test_a_live_table_fits_a_terminal(service: ServiceRun) -> None:
     os.close(ours)
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").split("\n")
     assert max(map(len, lines)) <= COLUMNS
-    assert any(re.match(r"packed serving +\d+s +\d+ ", line) for line in lines), lines
+    assert any(re.match(r"serving +\d+s +\d+ ", line) for line in lines), lines
+    assert any(line.startswith("packed ") for line in lines), lines
+
+
+LONG = f"{'long-' * 30}folder/{'and-' * 20}on"
+
+
+def test_status_shows_all_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("damaged", os.urandom(5_000))
+        archive.writestr("file", "content" * 10_000)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[100] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    config = CONFIG.replace("target: packed", f"target: {LONG}").replace("metrics", "#metrics")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w"):
+        pass
+    with running(tmp_path, config) as service:
+        service.wait_until_serving()
+        assert (tmp_path / LONG / "file").read_text() == "content" * 10_000
+        with pytest.raises(OSError, match="Input/output error"):
+            (tmp_path / LONG / "damaged").read_bytes()
+        (tmp_path / "writable/new").write_bytes(bytes(100_000))
+        monkeypatch.setenv("RUNTIME_DIRECTORY", str(service.runtime))
+        monkeypatch.setenv("COLUMNS", str(COLUMNS))
+        # Others' mounts would be shown as well.
+        shown = zarrfs("status", tmp_path / LONG).stdout
+        shown += zarrfs("status", tmp_path / "writable").stdout
+        (packed,) = json.loads(zarrfs("status", tmp_path / LONG, "--json").stdout)
+    lines = [line.rstrip() for line in shown.splitlines()]
+    assert max(map(len, lines)) <= COLUMNS
+    assert str(tmp_path / LONG) in shown.replace("\n", "").replace(" \n", "")
+    titles = lines[0].split()
+    figures = [
+        dict(zip(titles, line.split(), strict=True)) for line in lines if line.startswith("serving")
+    ]
+    of_packed, of_writable = figures
+    assert (of_packed["CACHE"], of_packed["PEND"]) == ("0%", "-")
+    assert int(of_packed["ERR"]) >= 1 and of_writable["ERR"] == "0"
+    assert re.fullmatch(r"(9[89]|1\d\d)(\.\d)?K", of_writable["PEND"])
+    assert of_writable["WRITE"] == "97.7K"
+    assert re.search(r"^last error, \d+s ago: (read|open): .*damaged", shown, re.M), shown
+    assert packed["type"] == "zip"
+    assert packed["statistics"]["latency_s"]["all"]["p50"] > 0
+    assert packed["statistics"]["last_error"][2] == errno.EIO

@@ -110,7 +110,7 @@ def describe(mount: SupervisedMount) -> dict[str, Any]:
         "name": spec.name,
         "source": spec.source,
         "target": spec.target,
-        "type": spec.kind,
+        "type": spec.kind or mount.statistics.get("type"),
         "state": str(mount.state),
         "reason": mount.reason or mount.statistics.get("notice", ""),
         "uptime_s": round(time.monotonic() - mount.since_s, 3),

@@ -50,12 +50,14 @@ from zarrfs.daemon.mounting import (
     Mount,
     MountSpec,
     OpenFileSystem,
+    TellsReferences,
     adopt_filesystem,
     mount_filesystem,
     open_filesystem,
     picks_native,
 )
 from zarrfs.daemon.predecessor import end_predecessor
+from zarrfs.daemon.sources import MEMORY, is_memory
 from zarrfs.daemon.statistics import summarised
 from zarrfs.errors import ZarrfsError
 from zarrfs.storage.backend import Caches, WritesLater
@@ -91,7 +93,20 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
         return 3
     channel.send(Serving())
     log.info("serving %s", spec.target)
-    return _Service(opened, mount, channel, log, beat_s=min(_BEAT_S, spec.hang_timeout_s / 3)).run()
+    beat_s = min(_BEAT_S, spec.hang_timeout_s / 3)
+    return _Service(opened, mount, channel, log, beat_s=beat_s, kind=_kind_of(spec)).run()
+
+
+def _kind_of(spec: MountSpec) -> str:
+    """Return the backend's name, for who watches; empty when the source has gone meanwhile."""
+    from zarrfs.storage import registry
+
+    if is_memory(spec.source, spec.kind):
+        return MEMORY
+    try:
+        return registry.canonical_name(spec.kind or registry.infer(spec.source))
+    except ZarrfsError:
+        return ""
 
 
 def _mount(
@@ -134,8 +149,10 @@ class _Service:
         log: logging.Logger,
         *,
         beat_s: float,
+        kind: str,
     ) -> None:
         self._beat_s = beat_s
+        self._kind = kind
         self._opened = opened
         self._mount = mount
         self._channel = channel
@@ -158,6 +175,8 @@ class _Service:
         while not replacements.find(self._log):
             time.sleep(self._beat_s)
             replacements.announced()
+            if isinstance(self._mount, TellsReferences):
+                replacements.let_go(self._mount.knows)
         os.eventfd_write(self._replaced, 1)
 
     def run(self) -> int:
@@ -262,6 +281,7 @@ class _Service:
             return {}
         values = asdict(counters.snapshot())
         values["requests"] = sum(values["operations"].values())
+        values["type"] = self._kind
         backend = self._opened.storage.backend
         if isinstance(backend, Caches):
             hits, misses, held_bytes = backend.cache_stats()
