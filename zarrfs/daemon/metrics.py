@@ -126,11 +126,13 @@ def _states(mounts: list[dict[str, Any]]) -> Metric:
 def _operations(mounts: list[dict[str, Any]]) -> Iterator[Metric]:
     labels = ["mount", "operation"]
     errors = CounterMetricFamily(
-        "zarrfs_operation_errors", "Requests answered with an errno.", labels=labels
+        "zarrfs_operation_errors",
+        "Requests that failed; no such file and the like are none.",
+        labels=labels,
     )
     durations = HistogramMetricFamily(
         "zarrfs_operation_duration_seconds",
-        "Time from request to answer; the sum is estimated.",
+        "Time from request to answer; the sum is estimated from the buckets.",
         labels=labels,
     )
     for mount in mounts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from zarrfs.daemon import metrics
 from zarrfs.errors import UnavailableError
 
 _LABELS = ("mount", "operation", "state", "le")
-MOUNT = {
+MOUNT: dict[str, Any] = {
     "name": "a",
     "source": "/srv/a.zip",
     "target": "/mnt/a",
@@ -130,3 +131,35 @@ def test_a_local_address_is_listened_on(tmp_path: Path) -> None:
         assert b'zarrfs_mount_up{mount="a"} 1.0' in connection.getresponse().read()
         connection.close()
         thread.join()
+
+
+def test_the_documented_metrics_are_those_that_are_exported(scraped: Scraped) -> None:
+    """Counters are documented with the `_total` of their samples."""
+    statistics = {**MOUNT["statistics"], "pending_bytes": 1, "longest_in_flight_s": 0.5}
+    scraped.mounts = [{**MOUNT, "statistics": statistics}]
+    families = list(text_string_to_metric_families(scraped.get()[1]))
+    exported = {
+        family.name + ("_total" if family.type == "counter" else ""): (
+            family.type,
+            {label for sample in family.samples for label in sample.labels} - {"le"},
+        )
+        for family in families
+    }
+    page = (Path(__file__).parents[3] / "docs/operating.md").read_text()
+    documented = {
+        name: (kind, set(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in re.findall(
+            r"^\| `(zarrfs_\w+)` \| (\w+) \| (.*?) ?\| \S", page, re.MULTILINE
+        )
+    }
+    assert documented == exported
+    assert all(family.documentation for family in families)
+    assert all(family.samples for family in families)
+
+
+def test_counters_are_named_as_counters(scraped: Scraped) -> None:
+    text = scraped.get()[1]
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
+        assert (kind == "counter") == name.endswith("_total")
+        assert re.search(rf"^# HELP {name} \S", text, re.MULTILINE)
+    assert len(set(re.findall(r"^# TYPE (\S+)", text, re.M))) == text.count("# TYPE")
