@@ -10,7 +10,7 @@ import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +182,20 @@ def test_no_error_no_mixture_and_open_files_keep_the_old(tmp_path: Path) -> None
             assert mark_of((tmp_path / name / file).read_bytes()) == 4, name
         for name, before, descriptor in held:
             assert mark_of(content_of(descriptor)) == before, name
+        files.close()
+        wait_for("the old to be let go", lambda: not kept_of_the_old(service.process.pid))
+        for name, (_, _, (file, *_)) in MOUNTS.items():
+            assert mark_of((tmp_path / name / file).read_bytes()) == 4, name
+
+
+def kept_of_the_old(pid: int) -> list[str]:
+    """Return which replaced archives and releases a supervisor still holds for its workers."""
+    kept = []
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # closed by now
+            kept.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    old = ("a.zip (deleted)", "release-1", "release-2", "release-3")
+    return [path for path in kept if path.endswith(old)]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from zarrfs.daemon.references import References, TellsReferences
 from zarrfs.errors import (
     DeniedError,
     PathNotFoundError,
@@ -158,6 +159,7 @@ class Replacements:
         self._refused: Signature | None = None
         self._stacks: dict[int, Stack] = {}
         self._all: GenerationTree | None = None
+        self._asked: dict[int, References] = {}
         self.notice = ""
         """What an operator should know of the source; empty when all is well."""
 
@@ -238,6 +240,40 @@ class Replacements:
             self._keeper.keep(self._told, self._newest.descriptor)
             self._keeper.forget(f"{_TOLD}{self._newest.number - 1}")
 
+    def let_go(self, mount: TellsReferences) -> None:
+        """Give up the older generations that nobody has a file or folder open of."""
+        if self._all is None:
+            return
+        for generation in self._known[:-1]:
+            asked = self._asked.get(generation.number)
+            if asked is None:
+                nodeids = partial(self._all.nodeids, generation.number)
+                asked = References(mount, nodeids, self._all.place_of)
+                self._asked[generation.number] = asked
+            try:
+                gone = asked.are_gone()
+            except (ZarrfsError, OSError):
+                gone = True  # no longer readable, so of no use to anybody
+            if gone:
+                self._drop(generation)
+
+    def _drop(self, generation: Generation) -> None:
+        self._known.remove(generation)
+        del self._asked[generation.number]
+        if self._all is not None:
+            self._all.drop(generation.number)
+        stack = self._stacks.pop(generation.number, None)
+        if stack is not None:
+            stack.storage.close()
+        self._forget(generation)
+        os.close(generation.descriptor)
+
+    def _forget(self, generation: Generation) -> None:
+        share = ShareOf(self._keeper, generation.number)
+        for name in share.names:
+            share.forget(name)
+        self._keeper.forget(generation.name)
+
     @property
     def _told(self) -> str:
         return f"{_TOLD}{self._newest.number}"
@@ -271,7 +307,8 @@ class Replacements:
             self._refused = None if self._kind == "directory" else found
             self._tell(log, logging.ERROR, f"replaced, but the old stays mounted: {error}")
             return False
-        self._keep_at_most(_MOST_GENERATIONS - 1)
+        for old in self._known[: 1 - _MOST_GENERATIONS]:
+            self._forget(old)
         self._keep(generation)
         log.info("%s was replaced; the new one is shown from now on", self._source)
         return True
@@ -314,13 +351,6 @@ class Replacements:
 
     def _names(self, stack: Stack) -> set[str]:
         return {found.name for found in stack.store.backend.list_dir(Key(self._root))}
-
-    def _keep_at_most(self, count: int) -> None:
-        for old in self._known[:-count]:
-            share = ShareOf(self._keeper, old.number)
-            for name in share.names:
-                share.forget(name)
-            self._keeper.forget(old.name)
 
     # Handing over
 

@@ -23,9 +23,17 @@ _ALWAYS: Final = (
 )
 _OF_KIND: Final = {
     MEMORY: ("zarrfs.storage.memory",),
-    "directory": ("zarrfs.storage.directory", "zarrfs.storage.directory.survival"),
+    "directory": (
+        "zarrfs.daemon.replacements",
+        "zarrfs.storage.directory",
+        "zarrfs.storage.directory.survival",
+    ),
     "zip": ("zarrfs.daemon.replacements", "zarrfs.storage.zip.backend"),
-    "writable zip": ("zarrfs.storage.zip.backend", "zarrfs.storage.zip.writable"),
+    "writable zip": (
+        "zarrfs.daemon.replacements",
+        "zarrfs.storage.zip.backend",
+        "zarrfs.storage.zip.writable",
+    ),
 }
 _OF_VIEWS: Final = (
     "zarrfs.vfs.key_tree",

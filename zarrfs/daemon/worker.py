@@ -50,13 +50,13 @@ from zarrfs.daemon.mounting import (
     Mount,
     MountSpec,
     OpenFileSystem,
-    TellsReferences,
     adopt_filesystem,
     mount_filesystem,
     open_filesystem,
     picks_native,
 )
 from zarrfs.daemon.predecessor import end_predecessor
+from zarrfs.daemon.references import TellsReferences
 from zarrfs.daemon.sources import MEMORY, is_memory
 from zarrfs.daemon.statistics import summarised
 from zarrfs.errors import ZarrfsError
@@ -176,7 +176,7 @@ class _Service:
             time.sleep(self._beat_s)
             replacements.announced()
             if isinstance(self._mount, TellsReferences):
-                replacements.let_go(self._mount.knows)
+                replacements.let_go(self._mount)
         os.eventfd_write(self._replaced, 1)
 
     def run(self) -> int:

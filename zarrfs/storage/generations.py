@@ -61,7 +61,7 @@ class GenerationTree:
         self._trees: dict[int, Any] = {_bits_of(number): tree for number, tree in trees.items()}
         """By bits. `Any`, because which abilities they have is known from `shown`."""
         self._later = {_bits_of(number): open_tree for number, open_tree in later.items()}
-        """Guarded by: `_opening`. What it opens goes to `_trees`, which only grows."""
+        """Guarded by: `_opening`, and so is changing `_trees`."""
         self._opening = threading.Lock()
         self._listeners: list[ChangeListener] = []
         self._add_abilities(self._shown)
@@ -117,6 +117,37 @@ class GenerationTree:
     @property
     def static(self) -> bool:
         return self._shown.static
+
+    # Letting go
+
+    def nodeids(self, number: int) -> Iterator[NodeId]:
+        """Yield those of a generation that the kernel may refer to."""
+        bits = _bits_of(number)
+        tree = self._trees.get(bits) or self._open_older(bits)
+        for nodeid in tree.nodeids():
+            yield NodeId(nodeid | bits)
+
+    def place_of(self, nodeid: NodeId) -> tuple[NodeId, bytes] | None:
+        """Return the folder and name of an older node.
+
+        None for what has no name, or has it in the root, whose names are the newest's.
+        """
+        tree, inner, bits = self._find(nodeid)
+        key = tree.key_of(inner)
+        *folders, name = os.fsencode(key or "").split(b"/")
+        if not folders:
+            return None
+        parent = ROOT
+        for folder in folders:
+            parent = tree.lookup(parent, folder).nodeid
+            tree.forget(parent, 1)  # the kernel's own reference keeps it
+        return NodeId(parent | bits), name
+
+    def drop(self, number: int) -> None:
+        """Let go of a generation to which nobody refers; its tree stays its opener's to close."""
+        with self._opening:
+            self._later.pop(_bits_of(number), None)
+            self._trees.pop(_bits_of(number), None)
 
     # What is told
 

@@ -64,6 +64,8 @@ class Subtree:
         for ability in _BY_NODEID:
             if method := getattr(tree, ability, None):
                 setattr(self, ability, self._rooted(method))
+        if hasattr(tree, "nodeids"):
+            self.nodeids = tree.nodeids
         if hasattr(tree, "ignores_flush"):
             self.ignores_flush = tree.ignores_flush
         if isinstance(tree, Watchable):

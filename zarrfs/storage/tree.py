@@ -281,6 +281,14 @@ class ListsEntries(Protocol):
     def count_reference(self, nodeid: NodeId) -> None: ...
 
 
+@runtime_checkable
+class EnumeratesNodes(Protocol):
+    """A tree that knows which nodeids it may have given out."""
+
+    def nodeids(self) -> Iterator[NodeId]:
+        """Yield all that the kernel may refer to; the root's need not be among them."""
+
+
 class FolderColumns(NamedTuple):
     """Part of a folder as numpy columns, an element for each name.
 

@@ -147,6 +147,9 @@ class ReadingKeyTree:
                     pending.append(key)
                 yield found.ino, key, is_folder
 
+    def nodeids(self) -> Iterator[NodeId]:
+        return (NodeId(number) for number, _, _ in self._numbered())
+
     def lookup(self, parent: NodeId, name: bytes) -> Entry:
         key = self._child(parent, name)
         node = self._nodes.at(key)

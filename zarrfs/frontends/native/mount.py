@@ -6,17 +6,21 @@ to serve `session`'s.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from zarrfs.errors import BusyError
 from zarrfs.frontends.native import kernel_side, mounting
 from zarrfs.frontends.native.counters import Counters
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.session import Session
+from zarrfs.fuse_protocol import notifications
 from zarrfs.fuse_protocol.negotiation import Negotiated
+from zarrfs.storage.tree import NodeId
 from zarrfs.vfs.operations import FileSystem
 
 logger = logging.getLogger(__name__)
@@ -102,6 +106,19 @@ class NativeMount:
     def counters(self) -> Counters:
         """Operations, bytes and errors so far."""
         return self.session.counters
+
+    def knows(self, nodeid: NodeId) -> bool:
+        """Whether the kernel has an inode for a node; it then forgets its attributes."""
+        try:
+            os.write(self.fd, notifications.inval_inode(nodeid, -1))
+        except OSError as error:
+            return error.errno != errno.ENOENT
+        return True
+
+    def drop_name(self, parent: NodeId, name: bytes) -> None:
+        """Have the kernel let go of what it remembers under a name."""
+        with suppress(OSError):  # nothing
+            os.write(self.fd, notifications.inval_entry(parent, name))
 
     def start(self) -> None:
         """Serve from threads; returns when INIT has been answered."""

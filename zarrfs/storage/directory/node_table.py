@@ -290,6 +290,10 @@ class NodeTable:
             if descriptor in node.descriptors:
                 node.descriptors.remove(descriptor)
 
+    def all(self) -> list[NodeId]:
+        with self._lock:
+            return list(self._nodes)
+
     def open_files(self) -> list[tuple[NodeId, Descriptor]]:
         """Return a descriptor of each node that is open."""
         with self._lock:

@@ -475,6 +475,9 @@ class DirectoryTree:
             found.f_namemax,
         )
 
+    def nodeids(self) -> Iterator[NodeId]:
+        return (nodeid for nodeid in self.nodes.all() if nodeid != ROOT)
+
     def key_of(self, nodeid: NodeId) -> str | None:
         names = self.nodes.names_to(nodeid)
         return None if names is None else os.fsdecode(b"/".join(names))

@@ -178,6 +178,9 @@ class ArchiveTree(RefusesChanges):
         if 0 < nodeid <= self._index.node_count:
             self.archive.content.expect_read(nodeid - 1)
 
+    def nodeids(self) -> Iterator[NodeId]:
+        return map(NodeId, range(ROOT + 1, self.max_nodeid + 1))
+
     def key_of(self, nodeid: NodeId) -> str:
         return os.fsdecode(self._index.path(self.row(nodeid))[self._prefix_length :])
 
