@@ -231,9 +231,9 @@ class SupervisedMount:
             self.host.drop_channel(self.channel)
             self.channel = None
         gone = self._unmounted or self.kept.is_gone
-        if gone and self._left_unfinished(status, now_s):
+        if (gone or self.state is State.STOPPING) and self._left_unfinished(status, now_s):
             self._log.warning("worker %s was killed while it wrote; a successor goes on", pid)
-            self._finish(now_s)
+            self._finish(now_s, gone=gone)
         elif self.state is State.STOPPING:
             self._ended(now_s)
         elif gone:
@@ -258,18 +258,25 @@ class SupervisedMount:
             self._press_on(now_s)
         elif self.pid is None:
             self.start(now_s)
-        elif now_s - self._last_beat_s >= self._silence_limit_s + _STACKS_GRACE_S:
-            self._kill()
-            self.due_s = now_s + self._silence_limit_s
-        elif now_s - self._last_beat_s >= self._silence_limit_s:
-            self._log.error(
-                "worker %s was silent for %.0f s; its stacks follow, then it is replaced",
-                *(self.pid, now_s - self._last_beat_s),
-            )
-            self._signal(signal.SIGQUIT)
-            self.due_s = self._last_beat_s + self._silence_limit_s + _STACKS_GRACE_S
+        elif self._mind_silence(now_s, self._silence_limit_s):
+            self.due_s = now_s + _STACKS_GRACE_S
         else:
             self.due_s = self._last_beat_s + self._silence_limit_s
+
+    def _mind_silence(self, now_s: float, limit_s: float) -> bool:
+        """Have a worker that is silent for too long show its stacks, and kill it the next time."""
+        silent_s = now_s - self._last_beat_s
+        if silent_s < limit_s:
+            return False
+        if silent_s >= limit_s + _STACKS_GRACE_S:
+            self._kill()
+        else:
+            self._log.error(
+                "worker %s was silent for %.0f s; its stacks follow, then it is replaced",
+                *(self.pid, silent_s),
+            )
+            self._signal(signal.SIGQUIT)
+        return True
 
     @property
     def _silence_limit_s(self) -> float:
@@ -363,7 +370,7 @@ class SupervisedMount:
             self.due_s = now_s + wait_s
 
     def _left_unfinished(self, status: int, now_s: float) -> bool:
-        """Whether the last worker of an unmounted mount died before all was written."""
+        """Whether the last worker of a mount that ends died before all was written."""
         if self._handover or self._finished or not os.WIFSIGNALED(status):
             return False
         if self.state is State.STOPPING and now_s >= self._stop_by_s:
@@ -374,12 +381,14 @@ class SupervisedMount:
         self.error = UnavailableError(self.spec.target, reason)
         return False
 
-    def _finish(self, now_s: float) -> None:
-        """Have a successor write what is left; it finds the connection gone and ends."""
+    def _finish(self, now_s: float, *, gone: bool) -> None:
+        """Have a successor write what is left; where the connection is gone it ends by itself."""
         if self.state is not State.STOPPING:
             self._stop_by_s = now_s + STOP_LIMIT_S
         self.start(now_s)
         self._enter(State.STOPPING, now_s)
+        if not gone:
+            self._send(Stop())
         self.due_s = self._stop_by_s
 
     def _failed(self, reason: str, now_s: float) -> None:
@@ -409,15 +418,19 @@ class SupervisedMount:
 
     def _press_on(self, now_s: float) -> None:
         """Stopping takes long: files are open still, or the worker hangs."""
+        limit_s = min(self._silence_limit_s, STOP_LIMIT_S / 2)
         if self.pid is None:
             self._ended(now_s)
-        elif now_s < self._stop_by_s:
-            self._send(Stop())
-            self.due_s = self._stop_by_s
-        else:
+        elif now_s >= self._stop_by_s:
             self._log.error("worker %s does not end; killed", self.pid)
             self._kill()
             self.due_s = now_s + 1.0
+        elif self._mind_silence(now_s, limit_s):
+            # Time is left for a successor to write what this one did not.
+            self.due_s = min(self._stop_by_s, now_s + _STACKS_GRACE_S)
+        else:
+            self._send(Stop())
+            self.due_s = min(self._stop_by_s, self._last_beat_s + limit_s)
 
     def _send(self, message: Message, descriptors: tuple[int, ...] | list[int] = ()) -> bool:
         return self.channel is not None and self.channel.send(message, descriptors)
