@@ -60,11 +60,46 @@ umount mnt
 ! grep "$PWD/mnt" /proc/mounts
 zarrfs install-helper --remove
 test ! -e /sbin/mount.zarrfs
+test ! -e /sbin/umount.fuse.zarrfs
 """,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "content 440\n1\n" in done.stdout
     assert fuse_mounts_below(folder) == []
+
+
+def test_umount_waits_and_mount_a_mounts_once(folder: Path) -> None:
+    """What umount(8) leaves behind is whole: no journal, no process that still writes."""
+    (folder / "fstab").write_text(
+        f"{folder}/new.zip {folder}/mnt zarrfs rw,commit=1h 0 0\n"
+        f"memory: {folder}/mnt2 zarrfs noauto,X-mount.mkdir 0 0\n"
+    )
+    done = in_namespace(
+        folder,
+        """\
+zarrfs install-helper > /dev/null
+cp 'a b.zip' new.zip
+mount -a -T fstab
+mount -a -T fstab
+head -c 3000000 /dev/urandom > mnt/large
+exec 7< mnt/file
+umount mnt || echo "status $?"
+exec 7<&-
+umount -v mnt
+ls
+unzip -tq new.zip
+mount -T fstab mnt2
+mount -o remount,ro mnt2 || echo "status $?"
+umount -l mnt2
+! grep "$PWD/mnt" /proc/mounts
+""",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "status 32\n" in done.stdout and "are in use" in done.stderr
+    assert f"{folder}/mnt is unmounted\n" in done.stdout
+    assert "new.zip.zarrfs-journal" not in done.stdout
+    assert "No errors detected" in done.stdout
+    assert "status 1\n" in done.stdout and "cannot be changed in place" in done.stderr
 
 
 def test_mount_says_what_is_wrong(folder: Path) -> None:

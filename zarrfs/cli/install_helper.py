@@ -12,35 +12,44 @@ from zarrfs.cli.exit_codes import ExitCode
 from zarrfs.errors import DeniedError, ExistsError, PathNotFoundError
 
 HELPER = "/sbin/mount.zarrfs"
+_OTHER_NAMES = ("mount.fuse.zarrfs", "umount.fuse.zarrfs")
+"""Our mounts are of the type fuse.zarrfs: what `mount -o remount` and `umount` look for."""
 
 
 @click.command("install-helper")
 @click.option(
     "--to", "path", default=HELPER, show_default=True, help="Where mount(8) looks for helpers."
 )
-@click.option("--remove", is_flag=True, help="Take the helper away again.")
-@click.option("--force", is_flag=True, help="Replace a file that is not ours.")
+@click.option("--remove", is_flag=True, help="Take the helpers away again.")
+@click.option("--force", is_flag=True, help="Replace files that are not ours.")
 def install_helper(path: str, remove: bool, force: bool) -> ExitCode:
     """Make `mount -t zarrfs` and fstab lines of type zarrfs work.
 
-    Puts a link to mount.zarrfs where mount(8) looks for it. Needs root.
+    Puts a link to mount.zarrfs where mount(8) looks for it, and beside it those
+    by which `mount -o remount` and `umount` find it. Needs root.
     """
     program = find_helper()
-    ours = os.path.islink(path) and os.path.basename(os.readlink(path)) == "mount.zarrfs"
-    if os.path.lexists(path) and not (ours or force):
-        raise ExistsError(path, "is not a link of ours", remedy="--force replaces it")
+    links = [path, *(os.path.join(os.path.dirname(path), name) for name in _OTHER_NAMES)]
+    for link in links:
+        if os.path.lexists(link) and not (_is_ours(link) or force):
+            raise ExistsError(link, "is not a link of ours", remedy="--force replaces it")
     try:
-        if os.path.lexists(path):
-            os.unlink(path)
-        if remove:
-            click.echo(f"{path} is removed")
-            return ExitCode.OK
-        os.symlink(program, path)
+        for link in filter(os.path.lexists, links):
+            os.unlink(link)
+            if remove:
+                click.echo(f"{link} is removed")
+        for link in [] if remove else links:
+            os.symlink(program, link)
+            click.echo(f"{link} -> {program}")
     except PermissionError as error:
         raise DeniedError(path, "only root may write there", remedy="run it with sudo") from error
-    click.echo(f"{path} -> {program}")
-    click.echo("for example in /etc/fstab:  /srv/a.zarr.zip  /mnt/a  zarrfs  ro,_netdev  0 0")
+    if not remove:
+        click.echo("for example in /etc/fstab:  /srv/a.zarr.zip  /mnt/a  zarrfs  ro,_netdev  0 0")
     return ExitCode.OK
+
+
+def _is_ours(link: str) -> bool:
+    return os.path.islink(link) and os.path.basename(os.readlink(link)) == "mount.zarrfs"
 
 
 def find_helper() -> str:

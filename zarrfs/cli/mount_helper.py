@@ -4,11 +4,14 @@
 
 Source: mount(8), "EXTERNAL HELPERS": `mount.SUFFIX SPEC DIR [-sfnv] [-N NAMESPACE]
 [-o OPTIONS] [-t TYPE]`. The options are those of `zarrfs mount -o`; what mount
-and systemd keep for themselves (`_netdev`, `x-systemd.*`) is passed over.
+and systemd keep for themselves (`_netdev`, `x-systemd.*`) is passed over. Called
+as `umount.fuse.zarrfs` it is `umount_helper`; as `mount.fuse.zarrfs`, by which
+mount(8) knows what is mounted (`-o remount`), it is the same as `mount.zarrfs`.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -35,7 +38,9 @@ _STATUS = {
 @click.option("-f", "fake", is_flag=True, help="Check everything, but do not mount.")
 @click.option("-r", "read_only", is_flag=True, help="The same as -o ro.")
 @click.option("-w", "writable", is_flag=True, help="The same as -o rw.")
-@click.option("-s", "sloppy", is_flag=True, help="Accepted: tolerate unknown options.")
+@click.option(
+    "-s", "sloppy", is_flag=True, help="Accepted; unknown options are refused all the same."
+)
 @click.option("-n", "no_table", is_flag=True, help="Accepted: there is no mtab to write.")
 @click.option("-v", "verbose", is_flag=True, help="Say what is mounted.")
 @click.option("-N", "namespace", help="Accepted: mount(8) has entered it already.")
@@ -59,8 +64,8 @@ def helper(
     arguments = [source, target]
     for given in (*options, *flags):
         arguments += ["-o", given]
-    if kind is not None and "." in kind:
-        arguments += ["--type", kind.partition(".")[2]]
+    if backend := (kind or "").removeprefix("fuse.").partition(".")[2]:
+        arguments += ["--type", backend]
     if fake:
         return _check(source, target, (*options, *flags))
     status = run(["mount", *arguments])
@@ -79,8 +84,13 @@ def _check(source: str, target: str, options: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the helper and exit with a status that mount(8) knows."""
+    """Run the helper that we are called as; exit with a status that mount(8) knows."""
     from zarrfs.cli.main import run_command
 
-    status = run_command(helper, sys.argv[1:] if arguments is None else arguments, "mount.zarrfs")
+    command, name = helper, "mount.zarrfs"
+    if os.path.basename(sys.argv[0]).startswith("umount."):
+        from zarrfs.cli.umount_helper import helper as command
+
+        name = "umount.fuse.zarrfs"
+    status = run_command(command, sys.argv[1:] if arguments is None else arguments, name)
     sys.exit(_STATUS.get(ExitCode(status), 32))

@@ -124,7 +124,7 @@ def open_filesystem(spec: MountSpec, keeper: Keeps | None = None) -> OpenFileSys
     except BaseException:
         stack.storage.close()
         raise
-    fsname = MEMORY if is_memory(spec.source, spec.kind) else spec.source
+    fsname = spec.source  # as in fstab, so that `mount -a` knows it again
     return OpenFileSystem(vfs, stack.storage, fsname, replacements)
 
 
