@@ -101,7 +101,7 @@ def _wait_for_service(mounted: Mounted, question: Question, timeout_s: float | N
 def _not_written(error: ZarrfsError, source: str) -> ZarrfsError:
     """Say what the failure means, and where an archive's changes are."""
     error.reason = f"unmounted, but not everything is in the source: {error.reason}"
-    if os.path.exists(f"{source}.zarrfs-journal"):
+    if os.path.exists(f"{os.path.realpath(source)}.zarrfs-journal"):
         error.remedy = f"it is in the journal beside it: make room, then zarrfs repair {source}"
     return error
 
