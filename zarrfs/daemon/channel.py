@@ -19,75 +19,64 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 _MAX_MESSAGE_BYTES: Final = 1 << 16
 _MAX_DESCRIPTORS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """Worker: the source is open and right; mount it and send `Serve`."""
 
     fsname: str
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """Worker or supervisor: keep these descriptors for my successor, under these names."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(NamedTuple):
     """Worker or supervisor: my successor needs these no longer."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Negotiated:
+class Negotiated(NamedTuple):
     """Worker: INIT is about to be answered with these values."""
 
     values: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(NamedTuple):
     """Worker: the mount answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """Worker: I am well, and this is what I did so far."""
 
-    statistics: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """Worker: I cannot go on, and a successor could not either; why, as `error_json`."""
 
     error: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Renew:
+class Renew(NamedTuple):
     """Worker: I end, so that a successor shows what has changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """Worker: all is written out and let go. `unmounted` says whether the mount is gone."""
 
     unmounted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(NamedTuple):
     """Supervisor: serve the descriptor beside this message.
 
     `negotiated` is None where nobody answered INIT yet.
@@ -96,55 +85,46 @@ class Serve:
     negotiated: dict[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(NamedTuple):
     """Supervisor: write everything out, then end; the mount is taken down by me."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(NamedTuple):
     """Supervisor: nobody uses the mount; write everything out and end, if that succeeds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(NamedTuple):
     """Supervisor: make everything durable now (commit, snapshot)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """Supervisor: send a `Beat` now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dump:
+class Dump(NamedTuple):
     """Supervisor: log statistics and stacks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relog:
+class Relog(NamedTuple):
     """Supervisor: log like this from now on; `LogSettings` as a dictionary."""
 
     mount: str
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Supervisor: I want what an earlier one left in the store."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """Store: so many `Keep` follow, a descriptor beside each."""
 
-    count: int
+    stored: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """Store: the supervisor with this pid is alive."""
 
     pid: int
@@ -185,7 +165,7 @@ class Channel:
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """Send; False when the other end is gone or does not read any more."""
-        data = json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+        data = json.dumps({"kind": type(message).__name__, **message._asdict()}).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         try:
             self._socket.sendmsg([data], rights if descriptors else [], socket.MSG_NOSIGNAL)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import signal
@@ -34,6 +33,8 @@ _ANSWER_LIMIT_S: Final = 10.0
 _SEND_LIMIT_S: Final = 5.0
 """A store that does not read for so long is replaced."""
 _USEFUL_S: Final = 10.0
+_LONGEST_PATH: Final = 90
+"""Bytes: 107 fit into an address (unix(7)), and a process id may be added."""
 
 _log = logging.getLogger("zarrfs.store")
 
@@ -54,7 +55,7 @@ class OwnStore:
         `revive` is the command that the store starts when the supervisor is
         killed; without it the store waits until somebody does.
         """
-        self._file = f"{hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]}.store"
+        self._identity = identity
         self._revive = revive
         self._channel: Channel | None = None
         self._losses = RestartHistory()
@@ -109,7 +110,14 @@ class OwnStore:
 
     @property
     def _path(self) -> str:
-        return os.path.join(runtime_folder(), self._file)
+        escaped = self._identity.replace("%", "%25").replace("/", "%2F")
+        path = os.path.join(runtime_folder(), f"{escaped}.store")
+        if len(os.fsencode(path)) <= _LONGEST_PATH:
+            return path
+        import hashlib  # takes as long as half of this package
+
+        digest = hashlib.sha256(os.fsencode(self._identity)).hexdigest()
+        return os.path.join(runtime_folder(), f"{digest[:16]}.store")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -138,8 +146,8 @@ class OwnStore:
         channel.send(Claim(os.getpid()))
         received = channel.receive(_ANSWER_LIMIT_S)
         match None if received is None else received.message:
-            case Granted(count):
-                stored = [self._next_stored(channel) for _ in range(count)]
+            case Granted(number):
+                stored = [self._next_stored(channel) for _ in range(number)]
                 self._use(channel)
                 return sort_by_mount(stored, self)
             case Refused(pid):
