@@ -16,6 +16,7 @@ from zarrfs.daemon.mounting import MountSpec, picks_native
 from zarrfs.daemon.sources import MEMORY, is_memory
 
 _ALWAYS: Final = (
+    "zarrfs.daemon.replacements",
     "zarrfs.storage.registry",
     "zarrfs.storage.storage",
     "zarrfs.vfs.filesystem",
@@ -23,17 +24,9 @@ _ALWAYS: Final = (
 )
 _OF_KIND: Final = {
     MEMORY: ("zarrfs.storage.memory",),
-    "directory": (
-        "zarrfs.daemon.replacements",
-        "zarrfs.storage.directory",
-        "zarrfs.storage.directory.survival",
-    ),
-    "zip": ("zarrfs.daemon.replacements", "zarrfs.storage.zip.backend"),
-    "writable zip": (
-        "zarrfs.daemon.replacements",
-        "zarrfs.storage.zip.backend",
-        "zarrfs.storage.zip.writable",
-    ),
+    "directory": ("zarrfs.storage.directory", "zarrfs.storage.directory.survival"),
+    "zip": ("zarrfs.storage.zip.backend",),
+    "writable zip": ("zarrfs.storage.zip.backend", "zarrfs.storage.zip.writable"),
 }
 _OF_VIEWS: Final = (
     "zarrfs.vfs.key_tree",
