@@ -404,7 +404,8 @@ class SupervisedMount:
         With its last descriptor the connection ends, and whoever waits for it
         gets an error.
         """
-        if self.kept.fuse is not None and not self.kept.is_gone:
+        is_detached = self.state is State.STOPPING
+        if self.kept.fuse is not None and not is_detached and not self.kept.is_gone:
             self.host.detach(self)
         self.kept.clear()
 
@@ -418,7 +419,7 @@ class SupervisedMount:
 
     def _press_on(self, now_s: float) -> None:
         """Stopping takes long: files are open still, or the worker hangs."""
-        limit_s = min(self._silence_limit_s, STOP_LIMIT_S / 2)
+        limit_s = min(self.spec.hang_timeout_s, STOP_LIMIT_S / 2)
         if self.pid is None:
             self._ended(now_s)
         elif now_s >= self._stop_by_s:
