@@ -9,6 +9,9 @@ CLIENTS := zarr2 z5py acquire zarrita
 JOBS ?= 4
 PYTEST_ARGS ?=
 
+# The tests start hundreds of daemons: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check lint format bench soak setup setup-test setup-bench clean
 
 help:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed zarrfs has its bytecode
     console = Console(width=100)
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()))
     base = Path(tempfile.mkdtemp(prefix="zarrfs-bench.", dir=asked.folder))
