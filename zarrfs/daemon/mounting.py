@@ -25,7 +25,7 @@ from zarrfs.daemon.sources import (
 from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
-    from zarrfs.daemon.replacements import Generation, Replacements, Stack
+    from zarrfs.daemon.replacements import Generation, Replacements
     from zarrfs.frontends.native import NativeOptions
     from zarrfs.fuse_protocol.negotiation import Negotiated
     from zarrfs.storage.storage import Storage
@@ -101,6 +101,15 @@ class Mount(Protocol):
         """Wait until the mount is gone and all is written; False when time ran out."""
 
 
+class Stack(NamedTuple):
+    """A source that is open, from the store itself to what is shown of it."""
+
+    store: Storage
+    storage: Storage
+    """The store through the mount's views; closing it closes both."""
+    tree: FileTree
+
+
 class OpenFileSystem(NamedTuple):
     """A source that is open and ready to be served."""
 
@@ -135,8 +144,6 @@ def open_stack(
 
     Raises: as `open_storage`, `viewed` and `tree_and_options`.
     """
-    from zarrfs.daemon.replacements import Stack
-
     store = open_storage(spec, keeper, generation)
     storage = store
     try:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from zarrfs.daemon.references import References, TellsReferences
 from zarrfs.errors import (
@@ -36,8 +36,8 @@ from zarrfs.storage.tree import ROOT
 from zarrfs.zarr_format.keys import DOCUMENT_NAMES
 
 if TYPE_CHECKING:
+    from zarrfs.daemon.mounting import Stack
     from zarrfs.daemon.sources import Keeps
-    from zarrfs.storage.storage import Storage
     from zarrfs.storage.tree import FileTree
 
 Signature: TypeAlias = tuple[int, int, int, int]
@@ -74,15 +74,6 @@ class Generation:
     @property
     def path(self) -> str:
         return f"/proc/self/fd/{self.descriptor}"
-
-
-class Stack(NamedTuple):
-    """A source that is open, from the store itself to what is shown of it."""
-
-    store: Storage
-    storage: Storage
-    """The store through the mount's views; closing it closes both."""
-    tree: FileTree
 
 
 OpenStack: TypeAlias = "Callable[[Generation, Keeps | None], Stack]"
