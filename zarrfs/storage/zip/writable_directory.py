@@ -3,8 +3,8 @@
 Records of one run are copied as one block: a commit that changes one entry of
 a million costs one pass over the directory's bytes. Records that are dropped,
 and those an archive had in vain (an entry that a later one of the same name
-replaces), are left out; those of names that cannot be shown are kept. One
-thread.
+replaces), are left out; those of names that cannot be shown are kept, such as
+a file's where there is a folder of that name. One thread.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from zarrfs.errors import CorruptError
 from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.central import record_starts
-from zarrfs.storage.zip.directory import WINDOW_BYTES, read_directory
+from zarrfs.storage.zip.directory import WINDOW_BYTES, Directory, read_directory
 from zarrfs.storage.zip.format import CENTRAL
-from zarrfs.storage.zip.index import NO_ENTRY
+from zarrfs.storage.zip.index import NO_ENTRY, NOT_A_FOLDER
 from zarrfs.storage.zip.spans import Bools
 
 
@@ -54,7 +54,23 @@ class KeptRecords:
         useless: Bools = directory.columns["shown"].copy()
         numbers = self._archive.index.columns["entry"]
         useless[numbers[numbers != NO_ENTRY]] = False
+        if self._archive.problems.count:
+            useless[self._hidden_by_folders(directory, useless)] = False
         return np.flatnonzero(useless)
+
+    def _hidden_by_folders(self, directory: Directory, among: Bools) -> list[int]:
+        """Return the files that are not shown because a folder has their name.
+
+        Nothing replaced those: another program may still want them.
+        """
+        index, columns, text = self._archive.index, directory.columns, directory.text
+        hidden = []
+        for number in np.flatnonzero(among & columns["is_file"]).tolist():
+            path = text[columns["path_start"][number] : columns["name_end"][number]].tobytes()
+            row = index.resolve(path)
+            if row >= 0 and index.views["folder"][row] != NOT_A_FOLDER:
+                hidden.append(number)
+        return hidden
 
     def runs(self) -> Iterator[Run]:
         """Yield what is kept, in the archive's order. Raises: CorruptError."""

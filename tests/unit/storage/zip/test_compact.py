@@ -18,6 +18,7 @@ from zarrfs.storage.zip.archive import Archive
 from zarrfs.storage.zip.backend import ZipBackend
 from zarrfs.storage.zip.compact import TEMPORARY_SUFFIX, compact, reclaimable_bytes
 from zarrfs.storage.zip.offsets import header_offset, with_offset
+from zarrfs.storage.zip.writable import WritableZip
 
 
 def content_of(path: Path) -> dict[str, bytes]:
@@ -77,6 +78,8 @@ def odd_entries() -> list[RawEntry]:
         RawEntry(b"../hidden", b"5"),
         RawEntry(b"secret", b"6" * 20, flags=1),
         RawEntry(b"link", b"old", mode=stat.S_IFLNK | 0o777),
+        RawEntry(b"both", b"7"),
+        RawEntry(b"both/in", b"8"),
     ]
 
 
@@ -90,12 +93,26 @@ def test_what_others_wrote_is_kept_as_it_is(tmp_path: Path, prefix: bytes) -> No
     with zipfile.ZipFile(path) as archive:
         assert archive.comment == b"about"
         infos = {info.filename: info for info in archive.infolist()}
-        assert list(infos) == ["d/", "d/streamed", "old", "wide", "../hidden", "secret", "link"]
+        assert list(infos) == [
+            *("d/", "d/streamed", "old", "wide", "../hidden", "secret", "link", "both", "both/in")
+        ]
+        assert (archive.read("both"), archive.read("both/in")) == (b"7", b"8")
         assert archive.read("d/streamed") == b"streamed " * 99
         assert archive.read("../hidden") == b"5"
         assert (archive.read("old"), infos["old"].comment) == (b"2", b"a note")
         assert infos["old"].extra == b"\x99\x99\x02\0ab"
         assert (archive.read("wide"), infos["secret"].flag_bits & 1) == (b"3", 1)
+
+
+def test_a_commit_keeps_what_a_folder_hides(tmp_path: Path) -> None:
+    path = RawZip(odd_entries()).write(tmp_path / "a.zip")
+    backend = WritableZip(str(path))
+    backend.set(Key("new"), b"9")
+    backend.close()
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        assert [names.count(name) for name in ("both", "both/in", "old", "new")] == [1, 1, 1, 1]
+        assert (archive.read("both"), archive.read("new")) == (b"7", b"9")
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
