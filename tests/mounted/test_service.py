@@ -91,6 +91,27 @@ def test_a_reload_touches_only_what_changed(folder: Path) -> None:
         assert [mount.target for mount in fuse_mounts_below(folder)] == [folder / "a"]
 
 
+def test_what_workers_need_not_know_changes_without_a_new_mount(folder: Path) -> None:
+    """And a mount that waits is tried at once: the back-off would be longer than the test."""
+    waiting = "name: c, source: c.zip, target: c, mkdir: true"
+    with running(folder, config(A, M, waiting)) as service:
+        service.wait_until_serving("a", "m")
+        before = service.mounts()
+        (folder / "m/kept").write_text("in memory")
+        with (folder / "a/file").open() as held:
+            changed = config(f"{A}, required: true, log_level: debug", f"{M}, idle_timeout: 0.3s")
+            service.reload(changed + f"  - {{{waiting}}}\n")
+            service.wait_until("m", "idle")
+            assert held.read() == "a"
+        assert service.mount("a")["pid"] == before["a"]["pid"]
+        assert (folder / "m/kept").read_text() == "in memory"
+        archive(folder / "c.zip")
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_until_serving("c")
+        service.kill_worker("a")
+        assert (folder / "a/file").read_text() == "a"
+
+
 def test_a_bad_file_changes_nothing(folder: Path) -> None:
     with running(folder, config(A)) as service:
         service.wait_until_serving("a")

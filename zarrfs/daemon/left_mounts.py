@@ -21,7 +21,8 @@ def spec_of(kept: Kept) -> MountSpec | None:
 def take_from(left: dict[str, Kept], spec: MountSpec) -> Kept | None:
     """Take what was left of a mount, if it can go on as it is; otherwise unmount it."""
     kept = left.pop(spec.name, None)
-    if kept is None or spec_of(kept) == spec:
+    before = None if kept is None else spec_of(kept)
+    if kept is None or (before is not None and before.is_served_like(spec)):
         return kept
     take_down(kept)
     return None

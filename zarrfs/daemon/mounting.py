@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zarrfs.daemon.options import MountOptions, options_from_json
@@ -67,6 +67,15 @@ class MountSpec:
     @property
     def idle_timeout_s(self) -> float | None:
         return self.options.idle_timeout_s
+
+    def is_served_like(self, other: MountSpec) -> bool:
+        """Whether one that serves this one need not notice that it is the other by now."""
+
+        def of_the_worker(spec: MountSpec) -> MountSpec:
+            options = replace(spec.options, idle_timeout_s=None, nonempty=False)
+            return replace(spec, options=options, required=False, mkdir=False)
+
+        return of_the_worker(self) == of_the_worker(other)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -358,8 +367,6 @@ def resolve(spec: MountSpec, *, mkdir: bool = False, left: bool = False) -> Moun
 
     Raises: as `mounting_checks`; DeniedError for `allow_other`.
     """
-    from dataclasses import replace
-
     from zarrfs.daemon.mounting_checks import (
         check_allow_other,
         check_apart,

@@ -79,6 +79,7 @@ class Spec(Protocol):
     def idle_timeout_s(self) -> float | None: ...
     @property
     def hang_timeout_s(self) -> float: ...
+    def is_served_like(self, other: Any) -> bool: ...
     def to_json(self) -> dict[str, Any]: ...
 
 
@@ -166,6 +167,17 @@ class SupervisedMount:
         self.due_s = now_s + OPEN_FILES_GRACE_S
         if self.pid is None:
             self._ended(now_s)
+
+    def follow(self, spec: Spec, now_s: float) -> bool:
+        """Be `spec` from now on, if its worker need not notice; try again what waits."""
+        if self.state is State.STOPPING or not self.spec.is_served_like(spec):
+            return False
+        if self.state is State.WAITING:
+            self.due_s = now_s
+        if spec != self.spec and self.kept.fuse is not None:
+            self.kept.write_record({**self.kept.read_record(), "spec": spec.to_json()})
+        self.spec = spec
+        return True
 
     def save(self) -> None:
         self._send(Save())

@@ -113,15 +113,17 @@ class Supervisor:
     def change_to(self, wanted: Iterable[Spec]) -> None:
         """Make the mounts those wanted; what is unchanged is not touched.
 
-        A changed mount is stopped first; its new form starts when the old one
-        has ended. One that had ended or was given up starts again.
+        A changed mount is stopped first, unless its worker need not notice; its
+        new form starts when the old one has ended. One that had ended or was
+        given up starts again, and one that waits is tried at once.
         """
+        now_s = time.monotonic()
         self._wanted = {spec.name: spec for spec in wanted}
         for name, mount in list(self.mounts.items()):
             if mount.state in (State.STOPPED, State.GIVEN_UP):
                 del self.mounts[name]
-            elif self._wanted.get(name) != mount.spec:
-                mount.stop(time.monotonic())
+            elif (spec := self._wanted.get(name)) is None or not mount.follow(spec, now_s):
+                mount.stop(now_s)
         self._start_wanted()
 
     def _start_wanted(self) -> None:
