@@ -164,11 +164,17 @@ def test_stop_unmounts_and_keeps_nothing(systemd: Systemd) -> None:
 def test_an_instance_serves_a_file_of_its_own(systemd: Systemd) -> None:
     srv = systemd.root / "srv"
     (srv / "etc/climate.yaml").write_text(CONFIG.replace("/folder", "/other"))
-    systemd.systemctl("start", "zarrfs@climate.service")
+    (srv / "etc/any.yaml").write_text(
+        "mounts: [{name: '${INSTANCE}', source: '../data/${INSTANCE}.zip', mkdir: true, "
+        "target: '../data/${INSTANCE}', permissions: {allow_other: true}}]"
+    )
+    (srv / "etc/a.yaml").symlink_to("any.yaml")
+    systemd.systemctl("start", "zarrfs@climate.service", "zarrfs@a.service")
     assert (srv / "data/zip/array/c/1").read_bytes() == FILES["array/c/1"]
+    assert (srv / "data/a/array/c/2").read_bytes() == FILES["array/c/2"]
     (srv / "data/other/new").write_text("new")
     assert (srv / "data/source/new").read_text() == "new"
-    systemd.systemctl("stop", "zarrfs@climate.service")
+    systemd.systemctl("stop", "zarrfs@climate.service", "zarrfs@a.service")
     assert fuse_mounts(systemd) == set()
 
 
