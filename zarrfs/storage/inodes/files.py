@@ -14,6 +14,7 @@ from typing import NoReturn
 from zarrfs.storage.inodes.contents import Contents
 from zarrfs.storage.inodes.ledger import Ledger
 from zarrfs.storage.inodes.node import Node
+from zarrfs.storage.read_only import ReadsOnly
 from zarrfs.storage.tree import Buffer, NodeId
 
 
@@ -92,7 +93,7 @@ class InodeFile:
                 self._ledger.drop_if_unused(self._node)
 
 
-class BaseFile:
+class BaseFile(ReadsOnly):
     """An open file of the base, for reading, that nobody has touched so far.
 
     Once somebody does, it reads what became of it: the copied-up node cannot
@@ -113,26 +114,5 @@ class BaseFile:
     def seek(self, offset: int, whence: int) -> int:
         return self._contents.seek(self._nodeid, offset, whence)
 
-    def write(self, offset: int, data: Buffer) -> int:
-        self._refuse()
-
-    def truncate(self, size: int) -> None:
-        self._refuse()
-
-    def allocate(self, mode: int, offset: int, length: int) -> None:
-        self._refuse()
-
     def _refuse(self) -> NoReturn:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-
-    def sync(self, *, data_only: bool) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def fileno(self) -> int | None:
-        return None
-
-    def close(self) -> None:
-        pass

@@ -14,6 +14,7 @@ from typing import Final, NoReturn, overload
 import numpy as np
 
 from zarrfs.errors import ReadOnlyError
+from zarrfs.storage.read_only import ReadsOnly
 from zarrfs.storage.tree import Buffer, DirEntry, FolderColumns
 from zarrfs.storage.zip.index import ZipIndex
 
@@ -97,7 +98,7 @@ class FolderListing(Sequence[DirEntry]):
         return DirEntry(name, row + 1, self._index.views["mode"][row] & _S_IFMT)
 
 
-class ArchivedFile:
+class ArchivedFile(ReadsOnly):
     """An `OpenFile` of an archive: its entry, for reading."""
 
     __slots__ = ("_name", "_read", "_size")
@@ -116,26 +117,5 @@ class ArchivedFile:
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
         return offset if whence == os.SEEK_DATA else self._size
 
-    def write(self, offset: int, data: Buffer) -> int:
-        self._refuse()
-
-    def truncate(self, size: int) -> None:
-        self._refuse()
-
-    def allocate(self, mode: int, offset: int, length: int) -> None:
-        self._refuse()
-
     def _refuse(self) -> NoReturn:
         raise ReadOnlyError(self._name)
-
-    def sync(self, *, data_only: bool) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def fileno(self) -> int | None:
-        return None
-
-    def close(self) -> None:
-        pass

@@ -22,7 +22,7 @@ from zarrfs.errors import (
     ReadOnlyError,
     StaleError,
 )
-from zarrfs.storage.read_only_tree import RefusesChanges
+from zarrfs.storage.read_only import RefusesChanges
 from zarrfs.storage.tree import (
     ROOT,
     Attr,

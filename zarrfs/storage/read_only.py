@@ -1,4 +1,4 @@
-"""What a tree that nobody can change answers to changes: always the same refusal.
+"""What trees and files that nobody can change answer to changes: one refusal.
 
 Any thread may call it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from zarrfs.storage.tree import Attr, AttrChange, Entry, NodeId, Owner
+from zarrfs.storage.tree import Attr, AttrChange, Buffer, Entry, NodeId, Owner
 
 
 class RefusesChanges:
@@ -51,3 +51,37 @@ class RefusesChanges:
     def _refuse(self) -> NoReturn:
         """Raises: ReadOnlyError."""
         raise NotImplementedError
+
+
+class ReadsOnly:
+    """All of `OpenFile` but reading, where nothing is held that must be let go.
+
+    Whoever inherits it says what is refused.
+    """
+
+    __slots__ = ()
+
+    def write(self, offset: int, data: Buffer) -> int:
+        self._refuse()
+
+    def truncate(self, size: int) -> None:
+        self._refuse()
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        """Raises: what is refused."""
+        raise NotImplementedError
+
+    def sync(self, *, data_only: bool) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        pass
