@@ -45,6 +45,10 @@ class RestartHistory:
             return None
         return 0.0 if self._strikes == 0 else min(0.05 * 2**self._strikes, 1.0)
 
+    def was_useful(self) -> None:
+        """A worker answers requests: deaths before count no longer as in a row."""
+        self._strikes = 0
+
     def failed(self) -> float:
         """The mount could not be made: return in how many seconds to try again."""
         wait_s = self.policy.retry_first_s * float(2 ** min(self.failures, 16))

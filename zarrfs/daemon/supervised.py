@@ -335,8 +335,10 @@ class SupervisedMount:
     def _note_statistics(self, statistics: dict[str, Any], now_s: float) -> None:
         requests = statistics.get("requests", 0)
         if requests != self.statistics.get("requests"):
-            self._useful = self._useful or requests > 0
             self._last_used_s = now_s
+            if requests > 0:
+                self._useful = True
+                self.history.was_useful()
         self.statistics = statistics
         limit_s = self.spec.idle_timeout_s
         if (

@@ -25,6 +25,13 @@ def test_a_useful_worker_clears_the_strikes() -> None:
     assert history.died(2, useful=False) is not None
 
 
+def test_a_worker_that_answers_clears_the_strikes_while_it_lives() -> None:
+    history = RestartHistory(RestartPolicy(strikes=2))
+    for at in range(10):
+        assert history.died(float(at), useful=False) is not None
+        history.was_useful()  # and then it rests
+
+
 def test_too_many_deaths_in_a_period_end_it_all_the_same() -> None:
     history = RestartHistory(RestartPolicy(burst=10, burst_period_s=100))
     assert None not in [history.died(float(at), useful=True) for at in range(10)]
