@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, deflated
+from tests.unit.storage.zip.reading import content_of
 from zarrfs.errors import BusyError, CorruptError
 from zarrfs.storage.backend import Key
 from zarrfs.storage.zip.archive import Archive
@@ -19,14 +20,6 @@ from zarrfs.storage.zip.backend import ZipBackend
 from zarrfs.storage.zip.compact import TEMPORARY_SUFFIX, compact, reclaimable_bytes
 from zarrfs.storage.zip.offsets import header_offset, with_offset
 from zarrfs.storage.zip.writable import WritableZip
-
-
-def content_of(path: Path) -> dict[str, bytes]:
-    backend = ZipBackend.open(str(path), read_only=True)
-    try:
-        return {key: bytes(backend.get(key)) for key in backend.list_keys(Key(""))}
-    finally:
-        backend.close()
 
 
 def accepted(path: Path) -> None:

@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip
+from tests.unit.storage.zip.reading import content_of
 from zarrfs.storage.backend import Key
 from zarrfs.storage.zip.backend import ZipBackend
 from zarrfs.storage.zip.writable_journal import journal_path
-
-
-def content_of(path: Path) -> dict[str, bytes]:
-    backend = ZipBackend.open(str(path), read_only=True)
-    try:
-        return {key: bytes(backend.get(key)) for key in backend.list_keys(Key(""))}
-    finally:
-        backend.close()
 
 
 @pytest.mark.parametrize("cut_bytes", [1, 30, 5_000, 150_000, 199_000])

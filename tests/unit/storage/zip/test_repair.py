@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.storage.zip.raw_zip import RawEntry, RawZip, Unseekable, deflated
+from tests.unit.storage.zip.reading import content_of
 from zarrfs.errors import CorruptError
-from zarrfs.storage.backend import Key
-from zarrfs.storage.zip.backend import ZipBackend
 from zarrfs.storage.zip.repair import repair
 
 CONTENT = {
@@ -21,14 +20,6 @@ CONTENT = {
     "c/0/1": b"again " * 5000,
     "c/1/0": random.Random(2).randbytes(90_000),
 }
-
-
-def content_of(path: Path) -> dict[str, bytes]:
-    backend = ZipBackend.open(str(path), read_only=True)
-    try:
-        return {key: bytes(backend.get(key)) for key in backend.list_keys(Key(""))}
-    finally:
-        backend.close()
 
 
 def written(path: Path, method: int = zipfile.ZIP_STORED) -> Path:
