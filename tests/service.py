@@ -42,7 +42,7 @@ class ServiceRun:
         *,
         under: Sequence[str] = (),
     ) -> None:
-        """`under` is a command that becomes the service's, such as unshare's."""
+        """`under` is a command that becomes the service's, such as unshare's; it may change."""
         self.folder = folder
         self.config = folder / "zarrfs.yaml"
         self.config.write_text(config)
@@ -50,7 +50,7 @@ class ServiceRun:
         self.log = folder / "service.log"
         self._environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.runtime)}
         self._environment |= environment or {}
-        self._under = under
+        self.under = under
         self._prepared: list[subprocess.Popen[bytes]] = []
         self.process = self._start()
 
@@ -59,7 +59,7 @@ class ServiceRun:
     ) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [*before, *self._under, str(ZARRFS), "serve", "--config", str(self.config)],
+                [*before, *self.under, str(ZARRFS), "serve", "--config", str(self.config)],
                 stdin=stdin,
                 stdout=log,
                 stderr=log,

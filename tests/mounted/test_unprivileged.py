@@ -103,3 +103,18 @@ def test_serves_survives_a_kill_and_unmounts(service: ServiceRun) -> None:
     assert os.listdir(root / "folder") == []
     assert (service.folder / "source/new").read_text() == "new"
     assert service.stop() == 0
+
+
+def test_the_next_service_takes_over(service: ServiceRun) -> None:
+    worker = service.mount("folder")["pid"]
+    root = Path(f"/proc/{worker}/root{service.folder}")
+    service.under = ("nsenter", "-t", str(worker), "-m", "--", *AS_NOBODY)
+    process = service.prepare_next()
+    with (root / "folder/new").open("w") as file:
+        file.write("before")
+        file.flush()
+        service.kill_and_go_on_with(process, workers_too=False)
+        file.write(" after")
+    assert service.log.read_text().count("taken over from the last run") == 2
+    assert (service.folder / "source/new").read_text() == "before after"
+    assert service.stop() == 0
