@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients_at_work import Client
-from tests.commands import ZARRFS
+from tests.commands import ZARRFS, zarrfs
 from tests.mount_table import fuse_mounts_below, remove
 from tests.service import PATIENCE_S, ServiceRun, running, wait_for
 
@@ -154,6 +154,14 @@ def test_what_changed_meanwhile_is_mounted_anew(service: ServiceRun) -> None:
     assert (service.folder / "memory/array/c/1").read_bytes() == FILES["array/c/1"]
     assert len(fuse_mounts_below(service.folder)) == 4
     assert re.findall("(\\w+): taken over", service.log.read_text()) == ["directory", "memory"]
+
+
+def test_what_lives_on_alone_is_shown(service: ServiceRun) -> None:
+    service.kill(workers_too=False)
+    target = service.folder / "stored"
+    (mount,) = json.loads(zarrfs("status", target, "--json").stdout)
+    assert (mount["state"], mount["source"]) == ("alone", str(service.folder / "stored.zip"))
+    assert "alone" in zarrfs("status", target).stdout
 
 
 def test_nobody_waits_for_ever_for_mounts_that_nobody_serves(service: ServiceRun) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -29,7 +31,8 @@ def status(target: str | None, as_json: bool, watch: bool, interval: float) -> E
     OPS the requests of the kernel, OPS/S their rate (in the last interval with
     --watch), P50 and P99 what half and 99 % of them kept to, CACHE how many
     reads of packed entries needed no unpacking, PEND what is written and not
-    yet in the archive, ERR the requests that failed.
+    yet in the archive, ERR the requests that failed. A mount without a supervisor
+    is alone: nothing more is known of it.
     """
     if watch:
         return _watch(target, interval)
@@ -44,7 +47,7 @@ def status(target: str | None, as_json: bool, watch: bool, interval: float) -> E
         from zarrfs.cli.status_lines import status_text
 
         Console().print(status_text(mounts, {}))
-    healthy = all(mount["state"] in ("serving", "idle") for mount in mounts)
+    healthy = all(mount["state"] in ("serving", "idle", "alone") for mount in mounts)
     return ExitCode.OK if healthy and (mounts or target is None) else ExitCode.SYSTEM
 
 
@@ -56,12 +59,38 @@ def fetch(target: str | None = None) -> list[dict[str, Any]]:
     if list(ask_all("report")):
         time.sleep(_BEAT_S)
     mounts = [mount for _, answer in ask_all("status") for mount in answer["mounts"]]
+    mounts += _unsupervised({mount["target"] for mount in mounts})
     for mount in mounts:
         mount["looked_s"] = time.monotonic()
     if target is not None:
         wanted = canonical_target(target)
         mounts = [m for m in mounts if wanted == m["target"] or target == m["name"]]
     return sorted(mounts, key=lambda mount: str(mount["target"]))
+
+
+def _unsupervised(known: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield this user's other mounts, of which only the kernel's table tells."""
+    from zarrfs.daemon.background_records import read_record
+    from zarrfs.daemon.mounting_table import mounts
+
+    for mount in mounts():
+        if not mount.is_ours or mount.target in known or os.geteuid() not in (0, mount.user_id):
+            continue
+        record = read_record(mount)
+        yield {
+            "name": os.path.basename(mount.target),
+            "source": mount.source,
+            "target": mount.target,
+            "type": None,
+            "state": "alone",
+            "reason": "it has no supervisor: that was killed, or libfuse or a program serves it",
+            "uptime_s": 0.0,
+            "pid": record.pid if record else None,
+            "supervisor": None,
+            "restarts": 0,
+            "memory_bytes": None,
+            "statistics": {},
+        }
 
 
 def _for_programs(mount: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,14 @@ class Mounted(NamedTuple):
     fstype: str
     device: str
     """`major:minor`; the minor number names the connection in /sys/fs/fuse."""
+    options: str = ""
+    """Those of the file system itself, as in `rw,user_id=0,group_id=0`."""
+
+    @property
+    def user_id(self) -> int | None:
+        """Who mounted it, as fuse(4) is told."""
+        found = re.search(r"\buser_id=(\d+)", self.options)
+        return int(found[1]) if found else None
 
     @property
     def is_ours(self) -> bool:
@@ -60,8 +68,8 @@ def canonical_target(path: str) -> str:
 def _parse(table: bytes) -> Iterator[Mounted]:
     for line in table.splitlines():
         fields = line.split(b" ")
-        fstype, source = fields[fields.index(b"-", 6) + 1 :][:2]
-        yield Mounted(_text(fields[4]), _text(source), _text(fstype), _text(fields[2]))
+        fstype, source, options = fields[fields.index(b"-", 6) + 1 :][:3]
+        yield Mounted(*map(_text, (fields[4], source, fstype, fields[2], options)))
 
 
 def _text(field: bytes) -> str:
