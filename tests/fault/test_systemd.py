@@ -178,6 +178,40 @@ def test_an_instance_serves_a_file_of_its_own(systemd: Systemd) -> None:
     assert fuse_mounts(systemd) == set()
 
 
+MOUNT_UNIT = """\
+[Mount]
+What=/srv/data/a.zip
+Where=/srv/{name}
+Type=zarrfs
+Options=ro,_netdev,x-systemd.idle-timeout=60
+"""
+AUTOMOUNT_UNIT = "[Automount]\nWhere=/srv/{name}\n"
+
+
+def test_mount_units_and_automount_units(systemd: Systemd) -> None:
+    own_sbin = "lowerdir=/usr/sbin,upperdir=/srv/upper,workdir=/srv/work"
+    systemd.run("mkdir", "/srv/upper", "/srv/work")
+    systemd.run("mount", "-t", "overlay", "-o", own_sbin, "overlay", "/usr/sbin")
+    systemd.run(str(ZARRFS), "install-helper")
+    units = systemd.root / "run/units"
+    for name in ("plain", "demand"):
+        (systemd.root / "srv" / name).mkdir()
+        (units / f"srv-{name}.mount").write_text(MOUNT_UNIT.format(name=name))
+    (units / "srv-demand.automount").write_text(AUTOMOUNT_UNIT.format(name="demand"))
+    systemd.systemctl("daemon-reload")
+    systemd.systemctl("start", "srv-plain.mount")
+    assert (systemd.root / "srv/plain/array/c/1").read_bytes() == FILES["array/c/1"]
+    systemd.systemctl("stop", "srv-plain.mount")
+    assert list((systemd.root / "srv/plain").iterdir()) == []
+    if systemd.run("systemctl", "start", "srv-demand.automount", check=False).returncode != 0:
+        pytest.skip("optional: no autofs here")
+    assert systemd.show("srv-demand.mount", "ActiveState") == "inactive"
+    found = systemd.run("cmp", "-n", "50000", "/srv/demand/array/c/1", "/srv/demand/array/c/1")
+    assert found.returncode == 0
+    assert systemd.show("srv-demand.mount", "ActiveState") == "active"
+    systemd.systemctl("stop", "srv-demand.automount", "srv-demand.mount")
+
+
 # What systemd-analyze says of the files, without a systemd that runs
 
 

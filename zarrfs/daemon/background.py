@@ -27,7 +27,7 @@ from zarrfs.daemon.mounting import (
     open_filesystem,
     picks_native,
 )
-from zarrfs.daemon.mounting_table import mounted_at
+from zarrfs.daemon.mounting_table import is_automounted, mounted_at
 from zarrfs.daemon.reports import StartReport
 from zarrfs.daemon.revival import revival_command
 from zarrfs.daemon.single import supervise_mount
@@ -180,7 +180,9 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
     """In the child: leave the terminal behind, serve, and never return."""
     status = 70
     try:
-        os.setsid()
+        automounted = is_automounted(spec.target)
+        if not automounted:
+            os.setsid()
         os.chdir("/")
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)
@@ -189,7 +191,7 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
             # Nothing of the terminal may stay open: whoever reads our output to
             # its end, such as a shell's `$(...)`, would wait for the mount's end.
             os.dup2(null, 2)
-        report = _PipeReport(write_end)
+        report = _PipeReport(write_end, leave_session=automounted)
         try:
             log_to(log, log_level)
         except ZarrfsError as error:
@@ -205,12 +207,20 @@ def _become_daemon(spec: MountSpec, write_end: int, log: str, log_level: str) ->
 
 
 class _PipeReport:
-    """Tells the parent by one line of JSON."""
+    """Tells the parent by one line of JSON.
 
-    def __init__(self, write_end: int) -> None:
+    The kernel lets none but the automounter's own process group reach a target
+    that is being mounted on demand, so `leave_session` waits for the mount.
+    Source: Documentation/filesystems/autofs.rst, "Communicating with autofs".
+    """
+
+    def __init__(self, write_end: int, *, leave_session: bool) -> None:
         self._write_end = write_end
+        self._leave_session = leave_session
 
     def serving(self) -> bool:
+        if self._leave_session:
+            os.setsid()
         return self._say({"pid": os.getpid()})
 
     def failed(self, error: ZarrfsError | OSError) -> None:

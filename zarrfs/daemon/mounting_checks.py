@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from zarrfs.daemon.mounting_table import canonical_target, mounted_at
+from zarrfs.daemon.mounting_table import canonical_target, is_automounted, mounted_at
 from zarrfs.errors import (
     BusyError,
     CreateFailedError,
@@ -33,6 +33,8 @@ def check_target(target: str, *, nonempty: bool, mkdir: bool = False) -> str:
     mounted = mounted_at(target)
     if mounted is not None and mounted.is_ours:
         raise BusyError(target, f"{mounted.source} is mounted here (zarrfs unmount {target})")
+    if is_automounted(target):
+        return target  # whoever looks into it waits for what we are about to mount
     if mkdir:
         _make(target)
     try:

@@ -53,6 +53,12 @@ def mounted_at(target: str) -> Mounted | None:
     return next((mount for mount in reversed(mounts()) if mount.target == target), None)
 
 
+def is_automounted(target: str) -> bool:
+    """Whether autofs waits at this path for somebody to mount there."""
+    mounted = mounted_at(target)
+    return mounted is not None and mounted.fstype == "autofs"
+
+
 def canonical_target(path: str) -> str:
     """Return the path that the table shows for a target, without asking its file system.
 
