@@ -185,6 +185,10 @@ def test_no_error_no_mixture_and_open_files_keep_the_old(tmp_path: Path) -> None
         files.close()
         wait_for("the old to be let go", lambda: not kept_of_the_old(service.process.pid))
         for name, (_, _, (file, *_)) in MOUNTS.items():
+            stood_in = os.open((tmp_path / name / file).parent, os.O_RDONLY | os.O_DIRECTORY)
+            files.callback(os.close, stood_in)
+            service.kill_worker(name)
+            assert os.path.basename(file) in os.listdir(stood_in), name
             assert mark_of((tmp_path / name / file).read_bytes()) == 4, name
 
 

@@ -188,7 +188,7 @@ class Replacements:
         """
         *older, newest = self._known
         shown = self._open(newest)
-        if older:
+        if newest.number:  # the kernel knows its nodes as those of this generation
             later = {} if shown.tree.static else self._open_all(older)
             trees = {newest.number: shown.tree, **later}
             self._all = GenerationTree(
@@ -223,7 +223,8 @@ class Replacements:
     def announce(self) -> None:
         """Tell the kernel of a generation that it was not told of yet."""
         if self._all is not None and self._told not in self._keeper.names:
-            self._all.announce(self._known[-2].number)
+            before = [generation.number for generation in self._known[-2:-1]]
+            self._all.announce(*before)
 
     def announced(self) -> None:
         """The kernel has been told by now."""

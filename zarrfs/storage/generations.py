@@ -19,6 +19,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import zarrfs.storage.tree as abilities
@@ -151,18 +152,16 @@ class GenerationTree:
 
     # What is told
 
-    def announce(self, before: int) -> None:
+    def announce(self, *before: int) -> None:
         """Tell the listeners that each name of the root means something else now.
 
-        `before` is the generation that was shown until now.
+        `before` are generations that may have been shown until now.
         """
         names = {entry.name for entry in self._shown.list_dir(ROOT)}
-        try:
-            bits = _bits_of(before)
-            old = self._trees.get(bits) or self._open_older(bits)
-            names.update(entry.name for entry in old.list_dir(ROOT))
-        except (ZarrfsError, OSError):
-            pass  # nothing of it is to be had any more
+        for bits in map(_bits_of, before):
+            with suppress(ZarrfsError, OSError):  # nothing of it is to be had any more
+                old = self._trees.get(bits) or self._open_older(bits)
+                names.update(entry.name for entry in old.list_dir(ROOT))
         for name in names:
             self._tell(Change(ROOT, name, None))
         self._tell(Change(None, b"", ROOT))
