@@ -21,9 +21,10 @@ from zarrfs.errors import MalformedMessageError
 from zarrfs.fuse_protocol import structs
 from zarrfs.fuse_protocol.flags import FSYNC_FDATASYNC, GETATTR_FH
 
-Message: TypeAlias = bytes | bytearray
+Message: TypeAlias = bytes | bytearray | memoryview
 
 HEADER_SIZE = structs.IN_HEADER.size
+WRITE_DATA_OFFSET = HEADER_SIZE + structs.WRITE_IN.size
 
 _NAME_MAX = 4096
 """PATH_MAX: a symlink's target and an xattr's name are names here, too."""
@@ -225,7 +226,7 @@ def write(message: Message, end: int) -> tuple[int, int, memoryview, int]:
     fh, offset, size, write_flags, _, _ = structs.WRITE_IN.unpack_from(message, HEADER_SIZE)
     if size != end - HEADER_SIZE - 40:
         raise MalformedMessageError("WRITE", f"of {size} bytes with {end - HEADER_SIZE - 40}")
-    return fh, offset, memoryview(message)[HEADER_SIZE + 40 : end], write_flags
+    return fh, offset, memoryview(message)[WRITE_DATA_OFFSET:end], write_flags
 
 
 def release(message: Message, end: int) -> tuple[int]:

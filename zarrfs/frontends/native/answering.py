@@ -52,7 +52,7 @@ class Answering:
         """What requests are read through; their answers go the same way."""
         self._crew = crew
 
-    def _answer(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
+    def _answer(self, buffer: memoryview, end: int, counters: ThreadCounters) -> None:
         """Answer the message in `buffer[:end]`.
 
         Raises: MalformedMessageError when there is not even a header to answer.
@@ -94,7 +94,7 @@ class Answering:
             if opcode < OPCODE_LIMIT:
                 counters.latencies[opcode][took_ns.bit_length()] += 1
 
-    def _answer_and_log(self, buffer: bytearray, end: int, counters: ThreadCounters) -> None:
+    def _answer_and_log(self, buffer: memoryview, end: int, counters: ThreadCounters) -> None:
         """Answer, and log what was asked: for `NativeOptions.debug`."""
         _, opcode, unique, nodeid, uid, _, pid, _ = requests.header(buffer, end)
         name = Opcode(opcode).name if opcode in Opcode.__members__.values() else str(opcode)

@@ -37,6 +37,7 @@ from zarrfs.frontends.native.expectation import Expectation, expectation_of
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.options import NativeOptions
 from zarrfs.frontends.native.passthrough import BackingFiles
+from zarrfs.frontends.native.receive_buffer import receive_buffer
 from zarrfs.frontends.native.request_log import RequestLog
 from zarrfs.frontends.native.routes import routes, routes_of
 from zarrfs.frontends.native.spinner import Spinner
@@ -49,9 +50,6 @@ from zarrfs.storage.tree import NodeId
 from zarrfs.vfs.operations import Caller, FileSystem
 
 logger = logging.getLogger(__name__)
-
-_BUFFER_SIZE_BYTES = (1 << 20) + 4096
-"""max_write and the headers before it; the kernel refuses smaller reads."""
 
 # ENOENT: the request was withdrawn while it was being read.
 _READ_AGAIN = frozenset({errno.ENOENT, errno.EINTR, errno.EAGAIN})
@@ -140,7 +138,7 @@ class Session:
         if self._resumed:
             self._ask_again()
         counters = self.counters.add_thread()
-        buffer = bytearray(_BUFFER_SIZE_BYTES)
+        buffer = receive_buffer()
         while self.negotiated is None:
             if self._refusal is not None:
                 raise self._refusal
@@ -223,7 +221,7 @@ class Session:
     def _serve(self, counters: ThreadCounters) -> None:
         """Read and answer until the connection ends; rest when others suffice."""
         crew = self._crew
-        buffer = bytearray(_BUFFER_SIZE_BYTES)
+        buffer = receive_buffer()
         spinner = Spinner(self._stream_fd)
         expectation = self._expectation
         short_run = 0
@@ -247,7 +245,7 @@ class Session:
                 if not crew.rest():
                     return
 
-    def _serve_one(self, buffer: bytearray, counters: ThreadCounters) -> bool:
+    def _serve_one(self, buffer: memoryview, counters: ThreadCounters) -> bool:
         """Read and answer one request; False when there will be no more."""
         try:
             end = os.readv(self._stream_fd, (buffer,))
