@@ -43,6 +43,8 @@ from zarrfs.storage.tree import (
 )
 
 RENAME_EXCHANGE = 2
+_MOST_HANDED_OVER = 128
+"""Whoever keeps them does so for many mounts, and may have 1024 descriptors."""
 _tuple = tuple.__new__
 _S_IFREG = stat.S_IFREG
 # What os.fsencode does for each name anew.
@@ -94,10 +96,16 @@ class DirectoryTree:
         self._finish_renaming()
 
     def hand_over(self) -> None:
-        """Leave a successor the files that are open: their names may go, folders and all."""
-        if self._survival is not None:
-            for nodeid, descriptor in self.nodes.open_files():
-                self._survival.keep_orphan(nodeid, descriptor.fd)
+        """Leave a successor the files that are open: their names may go, folders and all.
+
+        Those first whose names are gone already, since there is a bound.
+        """
+        if self._survival is None:
+            return
+        files = self.nodes.open_files()
+        files.sort(key=lambda found: os.fstat(found[1].fd).st_nlink)
+        for nodeid, descriptor in files[:_MOST_HANDED_OVER]:
+            self._survival.keep_orphan(nodeid, descriptor.fd)
 
     def _finish_renaming(self) -> None:
         """Renames were begun: see which were done, and note so."""
