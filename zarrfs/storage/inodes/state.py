@@ -295,6 +295,8 @@ class TreeState:
         if node.published is node.extents:
             self._bury_all(node)
             node.extents = node.published = extents
+            node.data_bytes = data_bytes(extents)  # holes were written out as zeros
+            node.touch()
             return
         before = journal_ranges(node.published or ())
         self.dead.extend(subtract(before, journal_ranges(node.extents)))

@@ -672,3 +672,14 @@ os._exit(0)
         again.get(Key("k"))
     again.close()
     assert contents(path) == {}
+
+
+def test_holes_that_a_commit_wrote_out_are_counted_as_data(opened: WritableZip) -> None:
+    tree = opened.file_tree()
+    entry = tree.make(ROOT, b"sparse", stat.S_IFREG | 0o644, OWNER)
+    file = tree.open(entry.nodeid, os.O_RDWR)
+    file.write(100_000, b"end")
+    file.close()
+    opened.flush()
+    assert tree.attr(entry.nodeid).blocks == (100_003 + 511) // 512
+    assert tree.set_attr(entry.nodeid, AttrChange(size=10)).blocks == 1
