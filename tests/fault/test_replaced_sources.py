@@ -331,3 +331,38 @@ def test_what_was_written_to_an_archive_is_kept_when_it_is_replaced(tmp_path: Pa
         assert mark_of(archive.read(V3_CHUNKS[0])) == 1
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert mark_of(archive.read(V3_CHUNKS[0])) == 2
+
+
+def test_writers_see_no_error_and_nothing_is_lost(writable: ServiceRun) -> None:
+    folder, mount = writable.folder / "folder", writable.folder / "m"
+    stopping = threading.Event()
+    written: dict[str, bytes] = {}
+    wrong: list[OSError] = []
+
+    def write() -> None:
+        while not (stopping.is_set() or wrong):
+            name, content = f"w{len(written)}", os.urandom(1000)
+            try:
+                with (mount / name).open("xb", buffering=0) as file:
+                    for start in range(0, 1000, 250):
+                        file.write(content[start : start + 250])
+            except OSError as error:
+                wrong.append(error)
+            written[name] = content
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    folders = [folder]
+    try:
+        for mark in (2, 3, 4):
+            folders.append(replace_folder(folder, mark))
+            wait_for("the new folder", lambda mark=mark: wrong or shows(writable, mark)())  # type: ignore[misc]
+    finally:
+        stopping.set()
+        writer.join()
+    assert wrong == []
+    found = [path for folder in folders for path in folder.glob("w*")]
+    # One that was being made as the worker went may have been made in both folders.
+    found = [path for path in found if path.stat().st_size]
+    assert sorted(path.name for path in found) == sorted(written)
+    assert all(path.read_bytes() == written[path.name] for path in found)
