@@ -118,12 +118,16 @@ def test_start_and_reload(systemd: Systemd) -> None:
     assert systemd.run("stat", "-c", "%U", f"/proc/{main_pid(systemd)}").stdout == "zarrfs\n"
     assert fuse_mounts(systemd) == {"zip", "folder"}
     before = status(systemd)
-    (systemd.root / "srv/etc/zarrfs.yaml").write_text(
-        CONFIG + "  - {name: memory, source: 'memory:', target: ../data/memory}\n"
-    )
+    text = CONFIG + "  - {name: memory, source: 'memory:', target: ../data/memory}\n"
+    (systemd.root / "srv/etc/zarrfs.yaml").write_text(text)
     systemd.systemctl("reload", UNIT)
     wait_for("the new mount", lambda: "memory" in fuse_mounts(systemd))
     wait_for("READY again", lambda: systemd.show(UNIT, "StatusText") == "3 mounts")
+    (systemd.root / "srv/etc/zarrfs.yaml").write_text("mounts: nothing")
+    systemd.systemctl("reload", UNIT)
+    refused = "3 mounts; the last reload was refused"
+    wait_for("the refusal", lambda: systemd.show(UNIT, "StatusText") == refused)
+    (systemd.root / "srv/etc/zarrfs.yaml").write_text(text)
     after = status(systemd)
     assert [after[name]["pid"] for name in before] == [mount["pid"] for mount in before.values()]
     assert int(systemd.show(UNIT, "NFileDescriptorStore")) > 3

@@ -327,7 +327,8 @@ class Supervisor:
             wanted = self._reload()
             if wanted is not None:
                 self.change_to(wanted)
-            self._notifier.ready(f"{len(self.mounts)} mounts")
+            refused = "; the last reload was refused" if wanted is None else ""
+            self._notifier.ready(f"{len(self.mounts)} mounts{refused}")
         if signal.SIGUSR1 in numbers:
             self._dump()
         if signal.SIGUSR2 in numbers:
