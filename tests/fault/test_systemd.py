@@ -182,6 +182,21 @@ def test_an_instance_serves_a_file_of_its_own(systemd: Systemd) -> None:
     assert fuse_mounts(systemd) == set()
 
 
+def test_what_another_start_would_not_mend_is_not_started_again(systemd: Systemd) -> None:
+    etc = systemd.root / "srv/etc"
+    (etc / "wrong.yaml").write_text("mounts: nothing")
+    (etc / "required.yaml").write_text(
+        "mounts: [{name: a, source: gone.zip, target: ../data/b, mkdir: true, required: true}]"
+    )
+    for name, status in (("wrong", "2"), ("required", "3")):
+        unit = f"zarrfs@{name}.service"
+        systemd.run("systemctl", "start", unit, check=False)
+        wait_for("its end", lambda unit=unit: systemd.show(unit, "ActiveState") == "failed")  # type: ignore[misc]
+        assert systemd.show(unit, "ExecMainStatus") == status
+        assert systemd.show(unit, "NRestarts") == "0"
+    assert "mounts: must be a list" in systemd.log()
+
+
 MOUNT_UNIT = """\
 [Mount]
 What=/srv/data/a.zip

@@ -91,6 +91,28 @@ def test_a_reload_touches_only_what_changed(folder: Path) -> None:
         assert [mount.target for mount in fuse_mounts_below(folder)] == [folder / "a"]
 
 
+def test_targets_are_swapped_and_names_changed(folder: Path) -> None:
+    with running(folder, config(A, B)) as service:
+        service.wait_until_serving("a", "b")
+        swapped = A.replace("target: a", "target: b"), B.replace("target: b", "target: a")
+        service.reload(config(*swapped))
+        wait_for("a to move", lambda: service.mount("a").get("target") == f"{folder}/b")
+        wait_for("b to move", lambda: service.mount("b").get("target") == f"{folder}/a")
+        service.wait_until_serving("a", "b")
+        assert (folder / "b/file").read_text() == "a"
+        assert (folder / "a/file").read_text() == "b"
+        pid = service.mount("b")["pid"]
+        service.reload(config(swapped[0].replace("name: a", "name: z"), swapped[1]))
+        wait_for("the new name", lambda: set(service.mounts()) == {"z", "b"})
+        service.wait_until_serving("z")
+        assert (folder / "b/file").read_text() == "a"
+        service.config.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        wait_for("the refusal", lambda: "No such file" in service.log.read_text())
+        assert service.mount("b")["pid"] == pid
+        assert (folder / "a/file").read_text() == "b"
+
+
 def test_what_workers_need_not_know_changes_without_a_new_mount(folder: Path) -> None:
     """And a mount that waits is tried at once: the back-off would be longer than the test."""
     waiting = "name: c, source: c.zip, target: c, mkdir: true"
