@@ -119,3 +119,19 @@ def test_an_exchange_that_was_done_but_not_noted(processes: Processes) -> None:
 
 def keys_of(tree: DirectoryTree, nodes: list[NodeId]) -> list[str | None]:
     return [tree.key_of(nodeid) for nodeid in nodes]
+
+
+def test_a_lost_identity_stays_lost_in_a_compacted_log(processes: Processes) -> None:
+    """A file that is open and unlinked must not come back as the next of its number."""
+    first = processes.successor()
+    gone = made(first, b"gone", FILE)
+    identity = first.nodes.get(gone.nodeid).identity
+    first.unlink(ROOT, b"gone")
+    for number in range(2000):
+        first.forget(made(first, b"n%d" % number, FILE).nodeid, 1)
+        first.unlink(ROOT, b"n%d" % number)
+    tree = processes.successor()
+    assert tree.nodes.get(gone.nodeid).identity == identity
+    assert tree.nodes._by_identity.get(identity) is None
+    size_bytes = os.fstat(processes.keeper.kept["nodes"]).st_size
+    assert size_bytes <= 1 << 20, "the log was compacted"

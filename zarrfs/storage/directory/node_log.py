@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from zarrfs.storage.tree import NodeId
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from zarrfs.storage.directory.node_table import Identity, NodeRecord, Place
 
 _GROWTH_BYTES: Final = 1 << 20
-_LEAST_TO_COMPACT_BYTES: Final = 512 << 10
-"""Reading so much again takes a successor a tenth of a second."""
+_LEAST_TO_COMPACT_BYTES: Final = 128 << 10
+"""Reading so much again takes a successor some ten milliseconds."""
 
 _HEAD: Final = struct.Struct("<BxHiQ")
 """Kind, length of the name, count, nodeid."""
@@ -58,17 +58,12 @@ class Kind(IntEnum):
     """The node is about to go to a place, if the rename succeeds."""
 
 
-class LoggedChange(NamedTuple):
-    """One record, decoded; fields that its kind does not have are empty."""
+LoggedChange: TypeAlias = "tuple[int, NodeId, int, Identity, Place]"
+"""One record, decoded: kind, nodeid, references, identity and place; what its kind
+does not have is empty."""
 
-    kind: Kind
-    nodeid: NodeId
-    references: int
-    identity: Identity
-    place: Place
-
-
-_WITH_PLACE: Final = (Kind.ENTER, Kind.LEAVE, Kind.RENAMING)
+_NODE: Final = int(Kind.NODE)
+_WITH_PLACE: Final = frozenset(int(kind) for kind in (Kind.ENTER, Kind.LEAVE, Kind.RENAMING))
 _NO_IDENTITY: Final = (0, 0, 0)
 _NO_PLACE: Final = (NodeId(0), b"")
 
@@ -92,32 +87,28 @@ class NodeLog:
 
     def changes(self) -> Iterator[LoggedChange]:
         """Yield what a predecessor logged; appending goes on behind it."""
-        while (change := self._next()) is not None:
-            yield change
-        # What was being written when it died must not look like a record some day.
-        rest = memoryview(self._map)[self._end :]
-        rest[:] = bytes(len(rest))
-
-    def _next(self) -> LoggedChange | None:
-        at = self._end
-        if at + _HEAD.size > len(self._map):
-            return None
-        kind, name_length, count, number = _HEAD.unpack_from(self._map, at)
-        if kind == 0:
-            return None
-        at += _HEAD.size
-        identity: Identity = _NO_IDENTITY
-        place: Place = _NO_PLACE
-        if kind == Kind.NODE:
-            identity = _IDENTITY.unpack_from(self._map, at)
-            at += _IDENTITY.size
-        elif kind in _WITH_PLACE:
-            (parent,) = _PARENT.unpack_from(self._map, at)
-            at += _PARENT.size
-            place = NodeId(parent), self._map[at : at + name_length]
-            at += _padded(name_length)
+        # Clients wait while a long log is read: plain numbers, and no calls.
+        buffer, at = self._map, self._end
+        last = len(buffer) - _HEAD.size
+        head, identity_of, parent_of = _HEAD.unpack_from, _IDENTITY.unpack_from, _PARENT.unpack_from
+        while at <= last:
+            kind, name_length, count, nodeid = head(buffer, at)
+            if kind == 0:
+                break
+            at += _HEAD.size
+            identity, place = _NO_IDENTITY, _NO_PLACE
+            if kind == _NODE:
+                identity = identity_of(buffer, at)
+                at += _IDENTITY.size
+            elif kind in _WITH_PLACE:
+                name_at = at + _PARENT.size
+                place = parent_of(buffer, at)[0], buffer[name_at : name_at + name_length]
+                at = name_at + (name_length + 7 & ~7)
+            yield kind, nodeid, count, identity, place
         self._end = at
-        return LoggedChange(Kind(kind), NodeId(number), count, identity, place)
+        # What was being written when it died must not look like a record some day.
+        rest = memoryview(buffer)[at:]
+        rest[:] = bytes(len(rest))
 
     # -- writing -----------------------------------------------------------
 
@@ -189,11 +180,13 @@ class NodeLog:
         self._end = 0
         for record in records:
             self.node(record.nodeid, record.identity, record.references)
+            if record.is_lost:
+                self.end(Kind.LOSE, record.nodeid)
             for place in record.places:
                 self.at(Kind.ENTER, record.nodeid, place)
         self._replaced(fresh)
         os.close(old)
-        self._compact_at = max(_LEAST_TO_COMPACT_BYTES, 4 * self._end)
+        self._compact_at = max(_LEAST_TO_COMPACT_BYTES, 3 * self._end)
 
     def close(self) -> None:
         with suppress(ValueError):

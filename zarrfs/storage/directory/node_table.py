@@ -33,6 +33,8 @@ Identity: TypeAlias = tuple[int, int, int]
 """st_dev, st_ino and the type: a reused inode number is seldom of the same type."""
 
 _MOST_PLACES = 16
+_NODE, _COUNT, _ENTER = int(Kind.NODE), int(Kind.COUNT), int(Kind.ENTER)
+"""As plain numbers, which are compared for each record of a log."""
 _TYPE_BITS = stat.S_IFMT(0xFFFF)
 
 
@@ -64,6 +66,8 @@ class NodeRecord:
     identity: Identity
     references: int
     places: tuple[Place, ...]
+    is_lost: bool
+    """Whether its inode number may be another file's by now."""
 
 
 def identity_of(status: os.stat_result) -> Identity:
@@ -307,7 +311,9 @@ class NodeTable:
         """Yield all nodes but the root. Lock held."""
         for node in self._nodes.values():
             if node.nodeid != ROOT:
-                yield NodeRecord(node.nodeid, node.identity, node.references, tuple(node.places))
+                identity, places = node.identity, tuple(node.places)
+                is_lost = self._by_identity.get(identity) is not node
+                yield NodeRecord(node.nodeid, identity, node.references, places, is_lost)
 
     def keep_log(self, log: NodeLog) -> None:
         """Take over the nodes of a predecessor's log; log every change from now on.
@@ -321,28 +327,34 @@ class NodeTable:
 
     def _redo(self, change: LoggedChange) -> None:
         """Carry out one change of a predecessor. Lock held, no log yet."""
-        if change.kind is Kind.NODE:
-            node = Node(change.nodeid, change.identity, change.references)
-            self._nodes[node.nodeid] = self._by_identity[node.identity] = node
-            self._next = max(self._next, node.nodeid + 1)
+        kind, nodeid, references, identity, place = change
+        if kind == _NODE:
+            node = Node(nodeid, identity, references)
+            self._nodes[nodeid] = self._by_identity[identity] = node
+            if nodeid >= self._next:
+                self._next = nodeid + 1
             return
-        known = self._nodes.get(change.nodeid)
+        known = self._nodes.get(nodeid)
         if known is None:
             return
-        match change.kind:
-            case Kind.COUNT:
-                known.references += change.references
-            case Kind.ENTER:
-                self._place(known, change.place)
-            case Kind.LEAVE if change.place in known.places:
-                self._renaming.pop(change.nodeid, None)
-                self._leave(known, change.place)
+        if kind == _COUNT:
+            known.references += references
+        elif kind == _ENTER:
+            self._place(known, place)
+        else:
+            self._redo_end(Kind(kind), known, place)
+
+    def _redo_end(self, kind: Kind, node: Node, place: Place) -> None:
+        match kind:
+            case Kind.LEAVE if place in node.places:
+                self._renaming.pop(node.nodeid, None)
+                self._leave(node, place)
             case Kind.LOSE:
-                self._lose_identity(known)
+                self._lose_identity(node)
             case Kind.DROP:
-                self._drop_if_unused(known)
+                self._drop_if_unused(node)
             case Kind.RENAMING:
-                self._renaming[change.nodeid] = change.place
+                self._renaming[node.nodeid] = place
 
     def take_renaming(self) -> list[tuple[Node, Place]]:
         """Return what a predecessor was about to rename and did not note as renamed.
