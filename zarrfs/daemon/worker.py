@@ -11,6 +11,7 @@ SIGQUIT logs the stacks of all threads, even while the interpreter hangs.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import logging
 import os
@@ -77,11 +78,16 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
     keeper = Keeper(kept, channel)
     end_predecessor(keeper.memory(ALIVE), log)
+    # Clients wait, and what is made here lives as long as the mount: no cycles to look for.
+    gc.disable()
     try:
         opened = open_filesystem(spec, keeper)
     except (ZarrfsError, OSError) as error:
         channel.send(Failed(error_to_json(error)))
         return 3
+    finally:
+        gc.freeze()
+        gc.enable()
     try:
         mount = _mount(spec, opened, keeper, channel)
         if mount is None:
