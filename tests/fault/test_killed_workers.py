@@ -176,7 +176,7 @@ def test_without_resend_what_was_in_flight_fails_at_once(tmp_path: Path) -> None
         archive.writestr("one", "1")
         archive.writestr("two", "2")
     below = "mounts:\n  - {name: a, source: a.zip, target: a, mkdir: true, hang_timeout: 10m}\n"
-    above = below + "  - {name: b, source: a, target: b, mkdir: true, mode: ro, idle_timeout: 0s}\n"
+    above = below + "  - {name: b, source: a, target: b, mkdir: true, mode: ro}\n"
     with running(tmp_path, below, {"ZARRFS_WITHOUT_RESEND": "1"}) as service:
         stopped = service.wait_until("a", "serving")["pid"]
         service.reload(above)
