@@ -119,6 +119,16 @@ mount -f -t zarrfs 'a b.zip' mnt && echo checked
     assert fuse_mounts_below(folder) == []
 
 
+def test_the_helper_is_found_through_a_link_to_the_program(tmp_path: Path) -> None:
+    (tmp_path / "zarrfs").symlink_to(ZARRFS)
+    done = subprocess.run(
+        [tmp_path / "zarrfs", "install-helper", "--to", tmp_path / "mount.zarrfs"],
+        env={**os.environ, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mount.zarrfs").samefile(ZARRFS.parent / "mount.zarrfs")
+
+
 def test_a_foreign_helper_is_not_replaced(tmp_path: Path) -> None:
     helper = tmp_path / "mount.zarrfs"
     helper.write_text("somebody's")

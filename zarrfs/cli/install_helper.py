@@ -54,8 +54,14 @@ def _is_ours(link: str) -> bool:
 
 def find_helper() -> str:
     """Return the path of the installed mount.zarrfs. Raises: PathNotFoundError."""
-    beside = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "mount.zarrfs")
-    found = beside if os.access(beside, os.X_OK) else shutil.which("mount.zarrfs")
+    # `zarrfs` may be a link from /usr/bin into a virtual environment.
+    program = os.path.abspath(sys.argv[0])
+    beside = [
+        os.path.join(os.path.dirname(path), "mount.zarrfs")
+        for path in (program, os.path.realpath(program))
+    ]
+    found = next((path for path in beside if os.access(path, os.X_OK)), None)
+    found = found or shutil.which("mount.zarrfs")
     if found is None:
         raise PathNotFoundError("mount.zarrfs", "not installed", remedy="pip install zarrfs")
     return os.path.abspath(found)

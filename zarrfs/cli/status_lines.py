@@ -41,12 +41,17 @@ def _mount_text(mount: dict[str, Any], before: dict[str, Any] | None) -> Text:
     figures = _row(_figures(mount, before))
     width = len(mount["state"])
     text = Text.assemble(
-        (mount["name"], "bold"), " ", (mount["target"], "dim"), "\n",
+        (_harmless(mount["name"]), "bold"), " ", (_harmless(mount["target"]), "dim"), "\n",
         (figures[:width], _STYLES.get(mount["state"], "magenta")), figures[width:],
     )  # fmt: skip
     for remark, style in _remarks(mount):
-        text.append(f"\n{remark}", style)
+        text.append(f"\n{_harmless(remark)}", style)
     return text
+
+
+def _harmless(text: str) -> str:
+    """Spell control characters out: root is shown what other users' processes say."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _row(cells: list[str]) -> str:

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
-from zarrfs.daemon.runtime_folders import find_files, make_way_for_socket
+from zarrfs.daemon.runtime_folders import bound_sockets, find_files, make_way_for_socket
 from zarrfs.errors import UnavailableError, ZarrfsError
 
 Answer: TypeAlias = dict[str, Any]
@@ -43,7 +43,9 @@ class Loop(Protocol):
 
 def find_sockets() -> list[str]:
     """Return the control sockets that this user may talk to; root's are all."""
-    return find_files("*.sock")
+    paths = sorted({*find_files("*.sock"), *bound_sockets()})
+    # A folder may be known by two paths.
+    return list({os.path.realpath(path): path for path in paths}.values())
 
 
 class ControlServer:

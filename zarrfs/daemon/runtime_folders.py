@@ -13,10 +13,14 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import socket
 import stat
+from typing import Final
 
 from zarrfs.errors import BusyError, DeniedError, ExistsError
+
+_OUR_SOCKET: Final = re.compile(r"/zarrfs/[0-9]+\.sock$")
 
 
 def runtime_folder() -> str:
@@ -41,7 +45,32 @@ def find_files(pattern: str) -> list[str]:
     folders = [_own_folder(), "/run/zarrfs", "/run/zarrfs-*"]
     whose = "*" if uid == 0 else str(uid)
     folders += [f"/run/user/{whose}/zarrfs", f"/tmp/zarrfs-{whose}"]
-    return sorted({path for folder in folders for path in glob.glob(f"{folder}/{pattern}")})
+    found = {path for folder in folders for path in glob.glob(f"{folder}/{pattern}")}
+    return sorted(path for path in found if uid == 0 or _owner(path) == uid)
+
+
+def bound_sockets() -> list[str]:
+    """Return this user's sockets in folders of ours, wherever such a folder lies.
+
+    XDG_RUNTIME_DIR may have been another when a supervisor was started.
+    Source: proc_net(5), /proc/net/unix.
+    """
+    uid = os.geteuid()
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as table:
+            paths = [line.rstrip("\n").split(" /", 1)[-1] for line in table]
+    except OSError:
+        return []
+    ours = {f"/{path}" for path in paths if _OUR_SOCKET.search(path)}
+    return sorted(path for path in ours if _owner(path) == uid)
+
+
+def _owner(path: str) -> int | None:
+    """Return who owns a file: somebody else's, in /tmp for instance, is not asked."""
+    try:
+        return os.lstat(path).st_uid
+    except OSError:
+        return None
 
 
 def make_way_for_socket(path: str) -> None:

@@ -168,3 +168,20 @@ def test_a_socket_takes_the_place_of_a_dead_one_only(tmp_path: Path) -> None:
     with pytest.raises(ExistsError, match="not a socket"):
         make_way_for_socket(path)
     assert Path(path).read_text() == "precious"
+
+
+def test_sockets_are_found_wherever_the_runtime_folder_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "mine"))
+    (tmp_path / "zarrfs").mkdir()
+    theirs = tmp_path / "zarrfs/123.sock"
+    other = tmp_path / "zarrfs/other"
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        first.bind(str(theirs))
+        second.bind(str(other))
+        assert str(theirs) in find_sockets()
+        assert str(other) not in find_sockets()
+        if os.geteuid() == 0:
+            os.chown(theirs, 65534, 65534)
+            assert str(theirs) not in find_sockets()
