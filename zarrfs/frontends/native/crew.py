@@ -44,17 +44,14 @@ class Crew:
         self._lock = threading.Lock()
         self._resting = size - 1  # Guarded by: _lock
         self._reading = 1  # Guarded by: _lock
+        self.is_alone = True
+        """Whether only one thread reads. Guarded by: _lock for changing."""
         self._call = threading.Semaphore(0)
         self._ended = False
         self.watch_sleeps = size > 1
         """Who has noted a request in its counters then calls `wake`. Nobody
         watches a thread that has no others to bring in."""
         self._wake_watch = threading.Event()
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether only one thread reads."""
-        return self._reading == 1
 
     def rest(self) -> bool:
         """Wait to be needed; False when there is nothing to be done any more."""
@@ -68,6 +65,7 @@ class Crew:
                 return
             self._resting -= 1
             self._reading += 1
+            self.is_alone = False
         self._call.release()
 
     def leave(self) -> bool:
@@ -76,6 +74,7 @@ class Crew:
             if self._reading == 1:
                 return False
             self._reading -= 1
+            self.is_alone = self._reading == 1
             self._resting += 1
         return True
 

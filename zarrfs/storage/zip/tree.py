@@ -45,6 +45,7 @@ from zarrfs.storage.zip.listing import (
 
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _BLOCK: Final = 4096
+_tuple = tuple.__new__
 NO_ROW: Final = -1
 
 
@@ -109,7 +110,7 @@ class ArchiveTree(RefusesChanges):
             if folder == NOT_A_FOLDER:
                 raise NotAFolderError(self._describe(parent))
             raise PathNotFoundError(os.fsdecode(name))
-        return Entry(NodeId(row + 1), self._attr(row, row + 1))
+        return _tuple(Entry, (row + 1, self._attr(row, row + 1), 0))
 
     def forget(self, nodeid: NodeId, count: int) -> None:
         pass
@@ -126,7 +127,7 @@ class ArchiveTree(RefusesChanges):
         if row == 0:
             mtime_ns = self.archive.mtime_ns
         # Twice as quick as Attr(...), once for each name that is looked up.
-        return tuple.__new__(
+        return _tuple(
             Attr,
             (
                 ino, mode, nlink, self._uid, self._gid, 0, size, (size + 511) >> 9,
