@@ -245,6 +245,8 @@ def test_open_files_live_on_when_the_old_folder_is_removed(writable: ServiceRun)
         old = replace_folder(writable.folder / "folder", 2)
         shutil.rmtree(old)
         wait_for("the new folder", shows(writable, 2))
+        # Several looks for what can be let go of.
+        wait_for("some time", lambda: writable.mount("m").get("uptime_s", 0) > 2)
         assert mark_of(content_of(descriptor)) == 1
         writable.kill_worker("m")
         assert mark_of(content_of(descriptor)) == 1

@@ -167,6 +167,7 @@ class _Service:
         threading.Thread(target=self._wait_until_gone, name="unmount", daemon=True).start()
         self._replaced = os.eventfd(0, os.EFD_CLOEXEC)
         self._replacements = opened.replacements
+        self._looking = True
         if self._replacements is not None:
             self._replacements.announce()
             look = partial(self._look_at_source, self._replacements)
@@ -178,12 +179,19 @@ class _Service:
 
     def _look_at_source(self, replacements: Replacements) -> None:
         """Wait until another source is there to be shown."""
-        while not replacements.find(self._log):
-            time.sleep(self._beat_s)
-            replacements.announced()
-            if isinstance(self._mount, TellsReferences):
-                replacements.let_go(self._mount)
-        os.eventfd_write(self._replaced, 1)
+        while self._looking:
+            try:
+                if replacements.find(self._log):
+                    os.eventfd_write(self._replaced, 1)
+                    return
+                time.sleep(self._beat_s)
+                replacements.announced()
+                if isinstance(self._mount, TellsReferences):
+                    replacements.let_go(self._mount)
+            except Exception:
+                if self._looking:  # rather than closed meanwhile
+                    self._log.exception("looking at the source")
+                    time.sleep(self._beat_s)
 
     def run(self) -> int:
         poll = select.poll()
@@ -204,7 +212,7 @@ class _Service:
                 # The supervisor was killed. The mount goes on without one.
                 self._log.warning("the supervisor is gone; serving on alone")
                 poll.unregister(self._channel)
-                poll.unregister(self._replaced)  # there will be no successor
+                self._looking = False  # there will be no successor
                 continue
             for descriptor in received.descriptors:
                 os.close(descriptor)
@@ -219,6 +227,7 @@ class _Service:
 
     def _hand_over(self) -> bool:
         """Let a successor show the new source; False when nobody would start one."""
+        os.eventfd_read(self._replaced)
         if self._replacements is not None:
             self._replacements.hand_over()
         return self._channel.send(Renew())
@@ -265,6 +274,7 @@ class _Service:
 
     def _end(self, *, unmounted: bool) -> int:
         """Write everything out. When the mount goes on, it does so with a successor."""
+        self._looking = False
         self._channel.send(Beat(self._statistics()))
         written = self._close() if unmounted else self._save()
         self._channel.send(Finished(unmounted))

@@ -134,15 +134,15 @@ class GenerationTree:
         None for what has no name, or has it in the root, whose names are the newest's.
         """
         tree, inner, bits = self._find(nodeid)
-        key = tree.key_of(inner)
-        *folders, name = os.fsencode(key or "").split(b"/")
-        if not folders:
-            return None
         parent = ROOT
-        for folder in folders:
-            parent = tree.lookup(parent, folder).nodeid
-            tree.forget(parent, 1)  # the kernel's own reference keeps it
-        return NodeId(parent | bits), name
+        try:
+            *folders, name = os.fsencode(tree.key_of(inner) or "").split(b"/")
+            for folder in folders:
+                parent = tree.lookup(parent, folder).nodeid
+                tree.forget(parent, 1)  # the kernel's own reference keeps it
+        except (ZarrfsError, OSError):  # open, but its folder is gone
+            return None
+        return (NodeId(parent | bits), name) if folders else None
 
     def drop(self, number: int) -> None:
         """Let go of a generation to which nobody refers; its tree stays its opener's to close."""
