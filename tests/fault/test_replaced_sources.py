@@ -29,8 +29,8 @@ BEAT = "hang_timeout: 0.9s"
 
 
 def store(mark: int) -> dict[str, bytes]:
-    """Return a group `g` with an array `a`, in which every item is the mark."""
-    array = v3_array([CHUNK * CHUNKS], [CHUNK], "int32")
+    """Return a group `g` with an array `a`, in which every item is the mark, as an attribute is."""
+    array = v3_array([CHUNK * CHUNKS], [CHUNK], "int32", attributes={"mark": mark})
     chunk = np.full(CHUNK, mark, "<i4").tobytes()
     return {
         "zarr.json": json.dumps(V3_GROUP).encode(),
@@ -79,7 +79,10 @@ def flip_link(path: Path, mark: int) -> None:
 
 
 def mark_of(content: bytes) -> int:
-    """Return the mark that all items are; fails for a mixture."""
+    """Return the mark that all items are, or the document's; fails for a mixture."""
+    if content.startswith(b"{"):
+        document = json.loads(content)
+        return int(document.get("attributes", document)["mark"])
     items = np.frombuffer(content, "<i4")
     assert len(items) and (items == items[0]).all(), np.unique(items)
     return int(items[0])
@@ -88,14 +91,14 @@ def mark_of(content: bytes) -> int:
 V2_CHUNKS = [f"g/a/{i}" for i in range(CHUNKS)]
 V3_CHUNKS = [f"g/a/c/{i}" for i in range(CHUNKS)]
 MOUNTS = {
-    "decoded": ("a.zip", "view: decoded", V2_CHUNKS),
+    "decoded": ("a.zip", "view: decoded", [*V2_CHUNKS, "g/a/.zattrs"]),
     "several": ("a.zip", "views: {raw: flat, old: v2}", ["raw/g/a.raw", "old/g/a/1"]),
     "part": ("a.zip", "root: g", ["a/c/0", "a/c/2"]),
     "part_view": ("a.zip", "root: g, view: flat", ["a.raw"]),
     "written": ("folder", "mode: rw", V3_CHUNKS),
     "read": ("folder", "mode: ro", V3_CHUNKS),
-    "shown": ("folder", "mode: ro, view: plain", V2_CHUNKS),
-    "link": ("current", "mode: ro, root: g", ["a/c/0", "a/c/1"]),
+    "shown": ("folder", "mode: ro, view: plain", [*V2_CHUNKS, "g/a/.zattrs"]),
+    "link": ("current", "mode: ro, root: g", ["a/c/0", "a/zarr.json"]),
 }
 
 
