@@ -15,7 +15,7 @@ from tests.service import ServiceRun, running, wait_for
 pytestmark = pytest.mark.timeout(240)
 
 KEYS = [f"array/c/{i}" for i in range(50)]
-BEAT = "hang_timeout: 0.9s"
+BEAT = "hang_timeout: 1.5s"
 """A worker looks at its archive three times in that time."""
 
 
