@@ -7,6 +7,7 @@ one thread, and leaves it so: a second one would not survive a fork.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,11 @@ _OF_VIEW: Final = {
 
 
 def warm_up(specs: Iterable[MountSpec]) -> None:
-    """Import what these mounts need. What cannot be imported fails in its worker."""
+    """Import what these mounts need, and allow them as many descriptors as may be.
+
+    What cannot be imported fails in its worker.
+    """
+    allow_descriptors()
     # numpy's linear algebra would start threads, and nobody here needs it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -55,6 +60,19 @@ def warm_up(specs: Iterable[MountSpec]) -> None:
             importlib.import_module(name)
         except ImportError:
             pass
+
+
+def allow_descriptors() -> None:
+    """Raise the soft limit to the hard one: a file that a client has open may be one here.
+
+    Source: getrlimit(2). The soft limit is small for the sake of select(2) alone.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _needed(spec: MountSpec) -> Iterator[str]:

@@ -58,3 +58,17 @@ def test_a_worker_imports_nothing_of_ours(tmp_path: Path, source: str, options: 
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout) == [1, []]
+
+
+LIMITED = """\
+import os, resource
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+from zarrfs.daemon.warming import warm_up
+warm_up([])
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+
+
+def test_workers_may_have_as_many_descriptors_as_the_hard_limit_says() -> None:
+    subprocess.run([sys.executable, "-c", LIMITED], check=True, timeout=60)
