@@ -91,6 +91,25 @@ def test_a_reload_touches_only_what_changed(folder: Path) -> None:
         assert [mount.target for mount in fuse_mounts_below(folder)] == [folder / "a"]
 
 
+def test_the_umask_of_the_service_is_for_its_own_files_alone(folder: Path) -> None:
+    """What clients make in a folder has the mode that they ask for."""
+    (folder / "source").mkdir()
+    rows = (
+        "name: d, source: source, target: d, mode: rw, mkdir: true",
+        "name: n, source: n.zip, target: n, mode: rw, create: true, mkdir: true",
+    )
+    under = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+    with running(folder, config(*rows), under=under) as service:
+        service.wait_until_serving("d", "n")
+        script = "umask 002; touch d/file; mkdir d/folder; touch n/file"
+        subprocess.run(["sh", "-ec", script], cwd=folder, check=True, timeout=PATIENCE_S)
+        assert stat.S_IMODE((folder / "source/file").stat().st_mode) == 0o664
+        assert stat.S_IMODE((folder / "source/folder").stat().st_mode) == 0o775
+        assert stat.S_IMODE((folder / "n/file").stat().st_mode) == 0o664
+        assert service.stop() == 0
+    assert stat.S_IMODE((folder / "n.zip").stat().st_mode) == 0o600
+
+
 def test_targets_are_swapped_and_names_changed(folder: Path) -> None:
     with running(folder, config(A, B)) as service:
         service.wait_until_serving("a", "b")
