@@ -294,15 +294,19 @@ class Vfs:
             # It came into being after the kernel looked: open what is there.
             entry = self._tree.lookup(parent, name)
             file = self._tree.open(entry.nodeid, tree_flags)
-        opened = self._opened(entry.nodeid, file, flags)
+            opened = self._opened(entry.nodeid, file, flags)
+        else:
+            opened = self._opened(entry.nodeid, file, flags, entry.attr)
         shown = permissions.shown_entry(entry, self._options) if self._overridden else entry
         return shown, opened
 
-    def _opened(self, nodeid: NodeId, file: OpenFile, flags: int) -> Opened:
+    def _opened(
+        self, nodeid: NodeId, file: OpenFile, flags: int, attr: Attr | None = None
+    ) -> Opened:
         keep_cache = True
         backing_fd = file.fileno()
         if not (self._tree.static or self._told):
-            attr = self._tree.attr(nodeid)
+            attr = attr or self._tree.attr(nodeid)
             keep_cache = self._signatures.unchanged(nodeid, attr)
             if writes(flags):
                 self._signatures.forget(nodeid)

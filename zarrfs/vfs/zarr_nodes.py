@@ -94,16 +94,33 @@ class ZarrNodes:
         """Return the chunk that a key is, searching upward for its array."""
         if not _may_be_chunk(split_key(key)[1]):
             return None
+        known = self._chunk_of_known(key)
+        if known is not None:
+            return known
         prefix = key
         while prefix:
             prefix = split_key(prefix)[0]
             node = self.node_at(prefix)
             if node is None:
                 continue
-            if node.layout is None:
-                return None
-            index = node.layout.chunk_index(key[len(prefix) :].lstrip("/"))
-            return None if index is None else ArrayChunk(prefix, node.layout, index)
+            return None if node.layout is None else _chunk_in(prefix, node.layout, key)
+        return None
+
+    def _chunk_of_known(self, key: str) -> ArrayChunk | None:
+        """Return the chunk that a key is to an array which is known already.
+
+        An array has no nodes beneath it, so the folders between need no look:
+        who writes chunks makes a new one for each.
+        """
+        newest_s = time.monotonic() - TRUST_S
+        prefix = key
+        while prefix:
+            prefix = split_key(prefix)[0]
+            known = self._known.get(prefix)
+            if known is None or known.node is None or known.checked_at_s <= newest_s:
+                continue
+            layout = known.node.layout
+            return None if layout is None else _chunk_in(prefix, layout, key)
         return None
 
     def node_at(self, prefix: str) -> ZarrNode | None:
@@ -189,6 +206,11 @@ class ZarrNodes:
             except ZarrfsError:
                 pass  # an array all the same; only its chunks cannot be told
         return ZarrNode(kind, zarr_format, layout)
+
+
+def _chunk_in(prefix: str, layout: ArrayLayout, key: str) -> ArrayChunk | None:
+    index = layout.chunk_index(key[len(prefix) :].lstrip("/"))
+    return None if index is None else ArrayChunk(prefix, layout, index)
 
 
 def read_whole(tree: FileTree, nodeid: NodeId) -> bytes:

@@ -20,6 +20,7 @@ from zarrfs.vfs.filesystem import Vfs
 from zarrfs.vfs.key_tree import KeyTree
 from zarrfs.vfs.options import Validate, VfsOptions
 from zarrfs.vfs.validation import chunk_size_problem
+from zarrfs.vfs.zarr_nodes import ZarrNodes
 from zarrfs.zarr_format.layout import array_layout
 
 ARRAY_V2 = {
@@ -253,3 +254,19 @@ def test_a_missing_name_is_still_missing(made: Made) -> None:
     client = with_array(made(Validate.STRICT))
     with pytest.raises((NotFoundError, FileNotFoundError)):
         client.rename("a/nothing", "a/0.0")
+
+
+def test_the_chunks_of_a_known_array_need_no_look_at_the_folders_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zarrfs.vfs.zarr_nodes.TRUST_S", 3600.0)
+    tree = MemoryBackend().file_tree()
+    client = Client(Vfs(tree))
+    client.mkdir("a")
+    client.write("a/zarr.json", json.dumps(ARRAY_V3).encode())
+    nodes = ZarrNodes(tree)
+    first = nodes.chunk_of("a/c/0/1")
+    assert first is not None and first.index == (0, 1)
+    monkeypatch.setattr(tree, "lookup", lambda *_: pytest.fail("looked"))
+    second = nodes.chunk_of("a/c/1/0")
+    assert second is not None and second.index == (1, 0)
