@@ -106,7 +106,7 @@ def _watch(target: str | None, interval_s: float) -> ExitCode:
     from zarrfs.cli.status_lines import status_text
 
     before: dict[str, dict[str, Any]] = {}
-    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(auto_refresh=False) as live:
         try:
             while True:
                 mounts = fetch(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -38,6 +39,8 @@ def serve(file: str, *, log_to: LogTarget | None = None) -> int:
 
     Raises: BadConfigError.
     """
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # until the supervisor listens
     plan = read_plan(file)
     return Service(file, plan, log_to=log_to).run()
 
