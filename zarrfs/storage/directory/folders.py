@@ -99,11 +99,15 @@ class FolderDescriptors:
             raise StaleError(f"node {nodeid}", "the folder is gone") from error
         if not node.is_of(os.fstat(descriptor.fd)):
             raise StaleError(f"node {nodeid}", "another folder took its place")
+        self.keep(nodeid, descriptor)
+        return descriptor
+
+    def keep(self, nodeid: NodeId, descriptor: Descriptor) -> None:
+        """Have a folder's descriptor at hand; who made a folder will use it next."""
         with self._lock:
             while len(self._kept) >= _KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[nodeid] = descriptor
-        return descriptor
 
     def drop(self, nodeid: NodeId) -> None:
         with self._lock:

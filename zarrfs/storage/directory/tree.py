@@ -350,7 +350,10 @@ class DirectoryTree:
             os.mknod(name, mode, rdev, dir_fd=folder.fd)
         made = Descriptor(os.open(name, _REACH | os.O_NOFOLLOW, dir_fd=folder.fd))
         status = self._hand_over(made, mode, owner)
-        return Entry(self.nodes.found(parent, name, status), attr_of(status))
+        nodeid = self.nodes.found(parent, name, status)
+        if stat.S_ISDIR(status.st_mode):
+            self._folders.keep(nodeid, made)
+        return Entry(nodeid, attr_of(status))
 
     def link(self, nodeid: NodeId, parent: NodeId, name: bytes) -> Entry:
         node = self.nodes.get(nodeid)
