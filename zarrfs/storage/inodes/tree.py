@@ -124,10 +124,13 @@ class InodeTree:
             node = self._state.nodes.get(nodeid)
             if node is None:
                 return
+            # The kernel forgets a node at once, with all references that it was
+            # given, a predecessor's included; so with more than we know of, or
+            # when the last name has gone. Who looked a name up in this process
+            # only to give the reference back says nothing of the kernel's.
+            if count > node.references or not node.nlink:
+                node.inherited = False
             node.references = max(0, node.references - count)
-            # The kernel forgets a node once, with all its references, those
-            # that a predecessor of this process handed out included.
-            node.inherited = False
             if not node.nlink:
                 self.ledger.drop_if_unused(node)
 

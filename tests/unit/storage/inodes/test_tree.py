@@ -535,6 +535,30 @@ def test_a_checkpoint_keeps_everything(tree: InodeTree) -> None:
     opened.close()
 
 
+def test_a_predecessors_open_file_outlives_its_name(tree: InodeTree) -> None:
+    """Until the kernel forgets it; that we looked it up ourselves meanwhile ends nothing."""
+    held = file(tree, b"f", b"content")
+    with successor_of(tree) as again:
+        again.lookup(ROOT, b"f")
+        again.forget(held, 1)  # as whoever looks at what arrived under a name
+        again.lookup(ROOT, b"f")  # the kernel, which has it open through its predecessor
+        again.unlink(ROOT, b"f")
+        assert content(again, held) == b"content"
+        again.forget(held, 3)
+        with pytest.raises(StaleError):
+            again.attr(held)
+
+
+def test_what_the_kernel_looks_up_anew_goes_with_its_name(tree: InodeTree) -> None:
+    unused = file(tree, b"f", b"content")
+    with successor_of(tree) as again:
+        again.lookup(ROOT, b"f")
+        again.unlink(ROOT, b"f")
+        again.forget(unused, 1)
+        with pytest.raises(StaleError):
+            again.attr(unused)
+
+
 def test_the_journal_does_not_grow_without_bound(tree: InodeTree) -> None:
     tree.ledger.least_checkpoint_bytes = 100_000
     plain = file(tree, b"f")
