@@ -110,6 +110,24 @@ def test_the_umask_of_the_service_is_for_its_own_files_alone(folder: Path) -> No
     assert stat.S_IMODE((folder / "n.zip").stat().st_mode) == 0o600
 
 
+def test_mounts_by_libfuse_come_back_and_leave_nothing(folder: Path) -> None:
+    """Their connection is lost with their worker, so a kill is an error for clients."""
+    row = "name: f, source: b.zip, target: new/f, frontend: fusepy, mkdir: true"
+    with running(folder, config(A, row)) as service:
+        service.wait_until_serving("f")
+        assert (folder / "new/f/file").read_text() == "b"
+        pid = service.mount("f")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for("a successor", lambda: service.mount("f").get("pid") not in (pid, None))
+        service.wait_until_serving("f")
+        held = os.open(folder / "new/f/file", os.O_RDONLY)
+        assert os.read(held, 9) == b"b"
+        assert service.stop() == 0
+        assert fuse_mounts_below(folder) == []
+        with suppress(OSError):
+            os.close(held)
+
+
 def test_targets_are_swapped_and_names_changed(folder: Path) -> None:
     with running(folder, config(A, B)) as service:
         service.wait_until_serving("a", "b")

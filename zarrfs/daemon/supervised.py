@@ -362,7 +362,9 @@ class SupervisedMount:
             else f"ended with status {os.waitstatus_to_exitcode(status)}"
         )
         if self.kept.fuse is None:
-            self._failed(f"the worker was {how} before it could mount", now_s)
+            # A frontend without a connection of ours loses its mount with its worker.
+            when = "" if self.state is State.SERVING else " before it could mount"
+            self._failed(f"the worker was lost{when} ({how})", now_s)
             return
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _KILLED_FROM_OUTSIDE
         useful = self._useful or (self.state is State.SERVING and killed)

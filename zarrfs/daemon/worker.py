@@ -10,6 +10,7 @@ SIGQUIT logs the stacks of all threads, even while the interpreter hangs.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import gc
 import json
@@ -55,12 +56,14 @@ from zarrfs.daemon.mounting import (
     mount_filesystem,
     open_filesystem,
     picks_native,
+    resolve,
 )
+from zarrfs.daemon.mounting_table import mounted_at
 from zarrfs.daemon.predecessor import end_predecessor
 from zarrfs.daemon.references import TellsReferences
 from zarrfs.daemon.sources import MEMORY, is_memory
 from zarrfs.daemon.statistics import summarised
-from zarrfs.errors import ZarrfsError
+from zarrfs.errors import BusyError, ZarrfsError
 from zarrfs.storage.backend import Caches, WritesLater
 
 if TYPE_CHECKING:
@@ -100,7 +103,13 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> in
     channel.send(Serving())
     log.info("serving %s", spec.target)
     beat_s = min(_BEAT_S, spec.hang_timeout_s / 3)
-    return _Service(opened, mount, channel, log, beat_s=beat_s, kind=_kind_of(spec)).run()
+    service = _Service(
+        *(opened, mount, channel, log),
+        beat_s=beat_s,
+        kind=_kind_of(spec),
+        unmounts=not picks_native(spec.options),
+    )
+    return service.run()
 
 
 def _kind_of(spec: MountSpec) -> str:
@@ -120,7 +129,7 @@ def _mount(
 ) -> Mount | None:
     """Mount, or take over the connection that the supervisor sends; None when it is gone."""
     if not picks_native(spec.options):
-        return mount_filesystem(opened.vfs, spec.target, opened.fsname, spec.options)
+        return _mount_by_libfuse(spec, opened)
     channel.send(Opened(opened.fsname, opened.vfs.read_only))
     # Meanwhile somebody may ask for a report: there is nothing to tell yet.
     received = channel.receive()
@@ -144,6 +153,28 @@ def _mount(
     )
 
 
+def _mount_by_libfuse(spec: MountSpec, opened: OpenFileSystem) -> Mount:
+    """Mount with a frontend whose connection is lost with its worker."""
+    if _is_dead(spec.target):
+        from zarrfs.frontends.native.mounting import unmount
+
+        unmount(spec.target, lazy=True)  # what a worker that was killed left
+    checked = resolve(spec, mkdir=spec.mkdir)
+    return mount_filesystem(opened.vfs, checked.target, opened.fsname, spec.options)
+
+
+def _is_dead(target: str) -> bool:
+    """Whether one of our mounts is there that nobody answers."""
+    mounted = mounted_at(target)
+    if mounted is None or not mounted.is_ours:
+        return False
+    try:
+        os.statvfs(target)  # never from a cache
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
+
+
 class _Service:
     """A mount that answers, and the messages about it."""
 
@@ -156,7 +187,11 @@ class _Service:
         *,
         beat_s: float,
         kind: str,
+        unmounts: bool,
     ) -> None:
+        """`unmounts` says whether the mount ends by the worker's own hand."""
+        self._unmounts = unmounts
+        self._unmounting = False
         self._beat_s = beat_s
         self._kind = kind
         self._opened = opened
@@ -218,12 +253,25 @@ class _Service:
                 os.close(descriptor)
             match received.message:
                 case Stop():
-                    return self._end(unmounted=False)
+                    if not self._unmounts or self._unmounting:
+                        return self._end(unmounted=False)
+                    self._unmounting = True
+                    threading.Thread(target=self._unmount, name="unmount", daemon=True).start()
                 case Rest():
                     if self._save():
                         return 0
                 case message:
                     self._obey(message)
+
+    def _unmount(self) -> None:
+        """Take down a mount that the supervisor has no connection of."""
+        try:
+            try:
+                self._mount.unmount()
+            except BusyError:
+                self._mount.unmount(lazy=True)
+        except ZarrfsError as error:
+            self._log.error("cannot unmount: %s", error)
 
     def _hand_over(self) -> bool:
         """Let a successor show the new source; False when nobody would start one."""
