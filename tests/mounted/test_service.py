@@ -19,7 +19,8 @@ from tests.mount_table import fuse_mounts_below
 from tests.namespaces import DETACH_FOREIGN_MOUNTS
 from tests.service import PATIENCE_S, ServiceRun, need_root, running, wait_for
 from zarrfs.daemon.control import ask
-from zarrfs.errors import UnavailableError
+from zarrfs.errors import UnavailableError, UnsupportedError
+from zarrfs.frontends.fusepy import describe_binding
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -112,6 +113,10 @@ def test_the_umask_of_the_service_is_for_its_own_files_alone(folder: Path) -> No
 
 def test_mounts_by_libfuse_come_back_and_leave_nothing(folder: Path) -> None:
     """Their connection is lost with their worker, so a kill is an error for clients."""
+    try:
+        describe_binding()
+    except UnsupportedError as error:
+        pytest.skip(f"optional: {error}")
     row = "name: f, source: b.zip, target: new/f, frontend: fusepy, mkdir: true"
     with running(folder, config(A, row)) as service:
         service.wait_until_serving("f")
