@@ -405,7 +405,8 @@ class Vfs:
     ) -> Iterator[Listing]:
         session = self._handles.folder(handle)
         resolver = self._lister if plus else None
-        listing = list_folder(self._tree, nodeid, session, offset, resolver)
+        expires = not (self._tree.static or self._told)
+        listing = list_folder(self._tree, nodeid, session, offset, resolver, expires=expires)
         return map(self._shown_listing, listing) if plus and self._overridden else listing
 
     def readdir_columns(self, nodeid: NodeId, offset: int, count: int) -> FolderColumns | None:

@@ -20,6 +20,9 @@ from zarrfs.vfs.handles import FolderSession
 from zarrfs.vfs.operations import Listing
 
 DOTS = 2
+NAMES_ONLY_FROM = 32_768
+"""Larger folders whose attributes are remembered for half a second only are listed without:
+by the time that the last names are sent, what was said of the first is forgotten."""
 _TYPE_BITS = stat.S_IFMT(0xFFFF)
 _tuple = tuple.__new__
 
@@ -30,9 +33,12 @@ def list_folder(
     session: FolderSession | None,
     offset: int,
     resolver: ListsEntries | None,
+    *,
+    expires: bool = False,
 ) -> Iterator[Listing]:
     """Yield the names of a folder from `offset` on; with a resolver, their entries too.
 
+    `expires` says that the kernel forgets them soon.
     An entry that is yielded counts as a reference to its node, as one of LOOKUP does.
     """
     if offset < DOTS:
@@ -43,7 +49,7 @@ def list_folder(
         yield from _resolved_by_tree(resolver, nodeid, start)
         return
     names = _names(tree, nodeid, session, start)
-    if resolver is not None:
+    if resolver is not None and not (expires and len(names) >= NAMES_ONLY_FROM):
         yield from _resolved_by_name(tree, nodeid, names, start)
         return
     for position in range(start, len(names)):

@@ -128,6 +128,22 @@ def test_readdirplus_counts_what_is_listed(tmp_path: Path) -> None:
     tree.nodes.check_invariants()
 
 
+def test_large_folders_are_listed_without_what_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zarrfs.vfs.listing.NAMES_ONLY_FROM", 3)
+    expiring = Vfs(DirectoryBackend.init(str(tmp_path / "store")).file_tree())
+    lasting = Vfs(MemoryBackend().file_tree())
+    lasting.watch(lambda change: None)
+    for vfs, has_entries in ((expiring, False), (lasting, True)):
+        client = Client(vfs)
+        for n in range(4):
+            client.write(str(n), b"")
+        listed = list(vfs.readdir(ME, ROOT, NO_HANDLE, 2, plus=True))
+        assert len(listed) == 4
+        assert all((found.entry is not None) == has_entries for found in listed)
+
+
 def test_an_unknown_handle_is_stale(client: Client) -> None:
     client.write("f", b"1")
     with client.node("f") as nodeid:
