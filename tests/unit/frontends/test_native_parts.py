@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
 import select
 import socket
 import stat
@@ -25,6 +27,7 @@ from zarrfs.frontends.native.crew import Crew
 from zarrfs.frontends.native.notifier import Notifier
 from zarrfs.frontends.native.packed_folders import NAMES_ONLY_FROM, PackedBlock
 from zarrfs.frontends.native.passthrough import BackingFiles
+from zarrfs.frontends.native.receive_buffer import receive_buffer
 from zarrfs.frontends.native.spinner import Spinner
 from zarrfs.fuse_protocol import notifications
 from zarrfs.fuse_protocol.directory import dirent_packer, direntplus_packer
@@ -327,3 +330,15 @@ def test_the_layout_of_the_ledger() -> None:
         files.opened(0x1122, 0x33, 6, None)
         files.close()
         assert os.pread(ledger.fileno(), 32, 0) == struct.pack("<QQQiI", 0x33, 0x1122, 6, 0, 1)
+
+
+# Memory that a killed process leaves no request half copied into
+
+
+def test_the_memory_for_requests_is_there_from_the_beginning() -> None:
+    buffer = receive_buffer()
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for at in range(0, len(buffer), mmap.PAGESIZE):
+        buffer[at] = 1
+    faults = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+    assert faults < len(buffer) // mmap.PAGESIZE // 4
