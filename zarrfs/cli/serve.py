@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--config", "-c", "file", required=True, type=click.Path(readable=False), help="The configuration file."
+    "--config",
+    "-c",
+    "file",
+    required=True,
+    type=click.Path(readable=False),
+    help="The configuration file.",
 )
 @click.option(
     "--log",
