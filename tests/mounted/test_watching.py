@@ -152,6 +152,17 @@ def test_a_live_table_fits_a_terminal(service: ServiceRun) -> None:
     assert any(line.startswith("packed ") for line in lines), lines
 
 
+def test_a_pipe_gets_one_table_after_the_other(service: ServiceRun) -> None:
+    watch = f"{ZARRFS} status --watch --interval 0.1 {service.folder}/packed"
+    done = subprocess.run(
+        ["bash", "-c", f"{watch} | head -n 6"],
+        env={**os.environ, "RUNTIME_DIRECTORY": str(service.runtime), "COLUMNS": "500"},
+        capture_output=True, text=True, timeout=PATIENCE_S, check=True,
+    )  # fmt: skip
+    assert done.stdout.count("STATE") == 2
+    assert done.stdout.count("serving") == 2
+
+
 LONG = f"{'long-' * 30}folder/{'and-' * 20}on"
 
 

@@ -101,17 +101,22 @@ def _for_programs(mount: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch(target: str | None, interval_s: float) -> ExitCode:
+    from rich.console import Console
     from rich.live import Live
 
     from zarrfs.cli.status_lines import status_text
 
+    console = Console()
     before: dict[str, dict[str, Any]] = {}
-    with Live(auto_refresh=False) as live:
+    with Live(console=console, auto_refresh=False) as live:
         try:
             while True:
                 mounts = fetch(target)
-                live.update(status_text(mounts, before) if mounts else _nothing(target))
-                live.refresh()
+                shown = status_text(mounts, before) if mounts else _nothing(target)
+                if console.is_terminal:
+                    live.update(shown, refresh=True)
+                else:
+                    console.print(shown)  # one table after the other, for who reads a pipe
                 before = {mount["target"]: mount for mount in mounts}
                 time.sleep(interval_s)
         except KeyboardInterrupt:
