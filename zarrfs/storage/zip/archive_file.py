@@ -1,11 +1,9 @@
 """The archive's own file: its bytes by position, and whether they are still there.
 
 Owns the descriptor and one mapping of the whole file. Slices of the mapping
-go to the kernel without a copy in Python; when the file was cut off
-meanwhile, the kernel answers such a write with EFAULT. Where Python itself
-looks at bytes it either reads them with `pread`, or asks the file's length
-first: touching a page that is gone would kill the process with SIGBUS. Any
-thread.
+go to the kernel without a copy in Python. Whoever looks at bytes or hands out
+a slice either reads with `pread`, or asks the file's length first: touching a
+page that is gone would kill the process with SIGBUS. Any thread.
 """
 
 from __future__ import annotations

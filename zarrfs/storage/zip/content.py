@@ -103,6 +103,8 @@ class Content:
 
     def _read_stored(self, row: int, offset: int, stop: int, usize: int) -> memoryview:
         start = self._data_start[row] or self._find_data(row)
+        # Whoever gets the bytes will touch them, though their CRC be known.
+        self._file.require(start + stop)
         view = self._file.view[start + offset : start + stop]
         if self._checked[row] != _GOOD:
             self._check_piece(row, offset, view, usize)
@@ -114,13 +116,11 @@ class Content:
         is_whole = len(view) == usize
         if not is_whole and not self._passing.wants(row, offset):
             return
-        stop = offset + len(view)
-        self._file.require(self._data_start[row] + stop)
         crc = crc32(view, 0)
         if is_whole:
             self._check_crc(row, crc)
             return
-        whole = self._passing.saw(row, offset, stop, crc, usize)
+        whole = self._passing.saw(row, offset, offset + len(view), crc, usize)
         if whole is not None:
             self._check_crc(row, whole)
 
