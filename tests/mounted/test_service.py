@@ -342,7 +342,8 @@ def test_a_control_socket_elsewhere_is_private_and_found(
         assert stat.S_IMODE((folder / "my.sock").stat().st_mode) == 0o600
         assert stat.S_IMODE(service.runtime.stat().st_mode) == 0o700
         monkeypatch.setenv("RUNTIME_DIRECTORY", str(service.runtime))
-        assert json.loads(zarrfs("status", "a", "--json").stdout)[0]["target"] == f"{folder}/a"
+        (shown,) = json.loads(zarrfs("status", folder / "a", "--json").stdout)
+        assert (shown["target"], shown["supervisor"]) == (f"{folder}/a", service.process.pid)
         zarrfs("unmount", folder / "a")
         service.wait_until("a", "stopped")
 
