@@ -150,7 +150,7 @@ def need_systemd() -> None:
 def _hierarchies() -> list[tuple[str, str]]:
     """Return where the hierarchies that systemd uses are mounted, and their types."""
     found = []
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         _, target, kind, options, *_ = line.split()
         if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
             found.append((target, kind))

@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def mount_line(target: Path) -> list[str]:
     """Return source, type and options as `mount` shows them."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
+    for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines():
         source, where, kind, options, *_ = line.split(" ")
         if where == str(target):
             return [source, kind, *options.split(",")]
