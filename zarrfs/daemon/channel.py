@@ -7,6 +7,9 @@ Each message is one datagram of a SOCK_SEQPACKET pair: JSON, with descriptors
 beside it (SCM_RIGHTS). Both ends are used from one thread, except that any
 thread of a worker may `send`.
 
+Between a supervisor and a worker there are two: one for what is said, and one
+over which the worker gives into keeping and waits for `Stored` each time.
+
 Source: unix(7), cmsg(3).
 """
 
@@ -112,6 +115,10 @@ class Relog(NamedTuple):
     settings: dict[str, Any]
 
 
+class Stored(NamedTuple):
+    """Supervisor: what you gave into keeping, or told me to forget, is settled."""
+
+
 class Claim(NamedTuple):
     """Supervisor: I want what an earlier one left in the store."""
 
@@ -119,9 +126,10 @@ class Claim(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """Store: so many `Keep` follow, a descriptor beside each."""
+    """Store: so many `Keep` follow, a descriptor beside each; another supervisor left them."""
 
     stored: int
+    predecessor: int
 
 
 class Refused(NamedTuple):
@@ -132,14 +140,14 @@ class Refused(NamedTuple):
 
 Message: TypeAlias = (
     Opened | Keep | Forget | Negotiated | Serving | Beat | Failed | Renew | Finished
-    | Serve | Stop | Rest | Save | Report | Dump | Relog | Claim | Granted | Refused
+    | Serve | Stop | Rest | Save | Report | Dump | Relog | Stored | Claim | Granted | Refused
 )  # fmt: skip
 _KINDS: Final[dict[str, Callable[..., Message]]] = {
     kind.__name__: kind
     for kind in (
         *(Opened, Keep, Forget, Negotiated, Serving, Beat, Failed, Renew, Finished),
         *(Serve, Stop, Rest, Save, Report, Dump, Relog),
-        *(Claim, Granted, Refused),
+        *(Stored, Claim, Granted, Refused),
     )
 }
 
@@ -195,6 +203,13 @@ class Channel:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         return Received(_decode(data), list(descriptors)) if data else None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `receive` would return at once."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def limit_sending(self, seconds: float) -> None:
         """Let `send` give up when the other end does not read for so long."""

@@ -26,13 +26,13 @@ from zarrfs.daemon.channel import Channel, Claim, Forget, Granted, Keep, Refused
 from zarrfs.daemon.kept import Kept, sort_by_mount
 from zarrfs.daemon.process_name import STORE, name_process
 from zarrfs.daemon.restarts import RestartHistory
-from zarrfs.daemon.runtime_folders import runtime_folder
+from zarrfs.daemon.runtime_folders import remove_socket_of, runtime_folder
 from zarrfs.errors import ZarrfsError
 
 _ANSWER_LIMIT_S: Final = 10.0
 _SEND_LIMIT_S: Final = 5.0
 """A store that does not read for so long is replaced."""
-_USEFUL_S: Final = 10.0
+_USEFUL_S: Final = 1.0
 _LONGEST_PATH: Final = 90
 """Bytes: 107 fit into an address (unix(7)), and a process id may be added."""
 
@@ -146,8 +146,9 @@ class OwnStore:
         channel.send(Claim(os.getpid()))
         received = channel.receive(_ANSWER_LIMIT_S)
         match None if received is None else received.message:
-            case Granted(number):
+            case Granted(number, predecessor):
                 stored = [self._next_stored(channel) for _ in range(number)]
+                remove_socket_of(predecessor)
                 self._use(channel)
                 return sort_by_mount(stored, self)
             case Refused(pid):

@@ -73,6 +73,12 @@ def _owner(path: str) -> int | None:
         return None
 
 
+def remove_socket_of(pid: int) -> None:
+    """Remove the control socket of a supervisor that was killed, or the link to it."""
+    with contextlib.suppress(OSError):
+        os.unlink(os.path.join(runtime_folder(), f"{pid}.sock"))
+
+
 def make_way_for_socket(path: str) -> None:
     """Remove a socket that nobody listens at any more, or a link to one.
 

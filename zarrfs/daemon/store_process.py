@@ -34,7 +34,7 @@ GRACE_S: Final = 60.0
 """How long a mount that nobody serves waits for a supervisor."""
 _LOOK_S: Final = 1.0
 _EXIT_LIMIT_S: Final = 5.0
-_USEFUL_S: Final = 10.0
+_USEFUL_S: Final = 1.0
 """A supervisor that lived so long was not killed by what it does itself."""
 _CLAIM_LIMIT_S: Final = 5.0
 _PEER_CREDENTIALS: Final = struct.Struct("3i")
@@ -197,7 +197,7 @@ class StoreProcess:
         """Give copies of everything; ours stay, for whoever comes after."""
         channel.limit_sending(_CLAIM_LIMIT_S)
         stored = [entry for kept in self._held.values() for entry in kept.stored()]
-        channel.send(Granted(len(stored)))
+        channel.send(Granted(len(stored), self._pid))
         for stored_name, descriptor in stored:
             channel.send(Keep((stored_name,)), [descriptor])
         self._supervisor, self._pid, self._since_s = channel, pid, time.monotonic()

@@ -86,8 +86,8 @@ class Spec(Protocol):
 class Host(Protocol):
     """What the supervisor's process does for a mount."""
 
-    def spawn(self, mount: SupervisedMount) -> tuple[int, Channel]:
-        """Start a worker; return its pid and our end of the channel."""
+    def spawn(self, mount: SupervisedMount) -> tuple[int, Channel, Channel]:
+        """Start a worker; return its pid and our ends of its two channels."""
 
     def drop_channel(self, channel: Channel) -> None: ...
 
@@ -115,6 +115,7 @@ class SupervisedMount:
     """What kept it from being mounted, if that is known."""
     pid: int | None = None
     channel: Channel | None = None
+    keeping: Channel | None = None
     statistics: dict[str, Any] = field(default_factory=dict)
     since_s: float = 0.0
     due_s: float | None = None
@@ -138,7 +139,7 @@ class SupervisedMount:
         self._finished, self._unmounted = False, False
         self.error = None
         self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
-        self.pid, self.channel = self.host.spawn(self)
+        self.pid, self.channel, self.keeping = self.host.spawn(self)
         if self.kept.fuse is not None:
             self._serve(self.kept.fuse)
         self._last_beat_s = self._last_used_s = now_s
@@ -239,9 +240,9 @@ class SupervisedMount:
     def exited(self, status: int, now_s: float) -> None:
         """The worker ended with a wait status."""
         pid, self.pid = self.pid, None
-        if self.channel is not None:
-            self.host.drop_channel(self.channel)
-            self.channel = None
+        for channel in self.channels:
+            self.host.drop_channel(channel)
+        self.channel = self.keeping = None
         gone = self._unmounted or self.kept.is_gone
         if (gone or self.state is State.STOPPING) and self._left_unfinished(status, now_s):
             self._log.warning("worker %s was killed while it wrote; a successor goes on", pid)
@@ -295,6 +296,11 @@ class SupervisedMount:
         """How long a worker may be silent; one that opens its source sends nothing yet."""
         limit_s = self.spec.hang_timeout_s
         return limit_s if self.state is State.SERVING else max(limit_s, _OPENING_LIMIT_S)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Our ends: what the worker says, and what it gives into keeping."""
+        return [channel for channel in (self.channel, self.keeping) if channel is not None]
 
     @property
     def alive(self) -> bool:

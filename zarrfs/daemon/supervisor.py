@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from zarrfs.daemon.channel import Channel, Opened
+from zarrfs.daemon.channel import Channel, Opened, Stored
 from zarrfs.daemon.kept import FUSE, DescriptorStore, Kept
 from zarrfs.daemon.notify import Notifier, watchdog_interval_s
 from zarrfs.daemon.process_name import WORKER, name_process
@@ -53,8 +53,10 @@ class Mounter(Protocol):
         """Raises: BusyError where files are open and it is not lazy."""
 
 
-RunWorker = Callable[[Any, Mapping[str, int], Channel], int]
-"""Serve one mount (its own kind of `Spec`) in this process; returns the exit status."""
+RunWorker = Callable[[Any, Mapping[str, int], Channel, Channel], int]
+"""Serve one mount (its own kind of `Spec`) in this process; returns the exit status.
+
+The channels are the one for what is said and the one for what is kept."""
 
 
 class Supervisor:
@@ -138,19 +140,24 @@ class Supervisor:
 
     # -- Host --------------------------------------------------------------
 
-    def spawn(self, mount: SupervisedMount) -> tuple[int, Channel]:
-        ours, theirs = Channel.pair()
+    def spawn(self, mount: SupervisedMount) -> tuple[int, Channel, Channel]:
+        pairs = Channel.pair(), Channel.pair()
+        ours, theirs = zip(*pairs, strict=True)
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()
         pid = os.fork()
         if pid == 0:
             self._become_worker(mount, ours, theirs)
-        theirs.close()
-        self._selector.register(ours, selectors.EVENT_READ, mount)
-        return pid, ours
+        for channel in theirs:
+            channel.close()
+        for channel in ours:
+            self._selector.register(channel, selectors.EVENT_READ, mount)
+        return pid, *ours
 
-    def _become_worker(self, mount: SupervisedMount, ours: Channel, theirs: Channel) -> None:
+    def _become_worker(
+        self, mount: SupervisedMount, ours: Iterable[Channel], theirs: Iterable[Channel]
+    ) -> None:
         """In the child: keep what is this mount's, close the others', and serve."""
         status = 70
         try:
@@ -159,13 +166,14 @@ class Supervisor:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            ours.close()
+            for channel in ours:
+                channel.close()
             self._selector.close()
             self._wakeup_reader.close()
             self._wakeup_writer.close()
             others = (other for other in self.mounts.values() if other is not mount)
             self._close_descriptors_of(others)
-            status = self._run_worker(mount.spec, dict(mount.kept.descriptors), theirs)
+            status = self._run_worker(mount.spec, dict(mount.kept.descriptors), *theirs)
         except BaseException:
             logging.getLogger("zarrfs.worker").exception("worker of %s failed", mount.spec.name)
         finally:
@@ -176,8 +184,8 @@ class Supervisor:
     def _close_descriptors_of(mounts: Iterable[SupervisedMount]) -> None:
         """In a child: a copy of a connection would keep that mount from ending."""
         for mount in mounts:
-            if mount.channel is not None:
-                mount.channel.close()
+            for channel in mount.channels:
+                channel.close()
             for descriptor in mount.kept.descriptors.values():
                 os.close(descriptor)
 
@@ -262,19 +270,30 @@ class Supervisor:
 
     def _mount_readable(self, mount: SupervisedMount, source: object) -> None:
         now_s = time.monotonic()
-        if mount.channel is None or source is not mount.channel:
+        if isinstance(source, int):
             mount.wake(now_s)
             return
+        for channel in mount.channels:
+            if channel is source and not self._hear(mount, channel) and mount.pid is not None:
+                # Its ends of the channels close only as it exits.
+                os.kill(mount.pid, signal.SIGKILL)
+                _, status = os.waitpid(mount.pid, 0)
+                self._drain(mount)
+                mount.exited(status, now_s)
+
+    @staticmethod
+    def _hear(mount: SupervisedMount, channel: Channel) -> bool:
+        """Take one message; False when there will be no more."""
         try:
-            received = mount.channel.receive(0)
+            received = channel.receive(0)
         except TimeoutError:
-            return
-        if received is not None:
-            mount.received(received.message, received.descriptors, now_s)
-        elif mount.pid is not None:
-            # Its end of the channel closes only as it exits.
-            os.kill(mount.pid, signal.SIGKILL)
-            mount.exited(os.waitpid(mount.pid, 0)[1], now_s)
+            return True
+        if received is None:
+            return False
+        mount.received(received.message, received.descriptors, time.monotonic())
+        if channel is mount.keeping:
+            channel.send(Stored())
+        return True
 
     def _done(self) -> bool:
         if self._stay and not self._ending:
@@ -352,11 +371,6 @@ class Supervisor:
 
     def _drain(self, mount: SupervisedMount) -> None:
         """Take what a worker said before it ended."""
-        while mount.channel is not None:
-            try:
-                received = mount.channel.receive(0)
-            except TimeoutError:
-                return
-            if received is None:
-                return
-            mount.received(received.message, received.descriptors, time.monotonic())
+        for channel in mount.channels:
+            while channel.has_more and self._hear(mount, channel):
+                pass

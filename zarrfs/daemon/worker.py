@@ -33,7 +33,6 @@ from zarrfs.daemon.channel import (
     Failed,
     Finished,
     Message,
-    Negotiated,
     Opened,
     Relog,
     Renew,
@@ -74,12 +73,15 @@ _BEAT_S: Final = 5.0
 """How often a worker says that it is well, at least."""
 
 
-def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel) -> int:
-    """Serve one mount until it is gone or the supervisor says so; return the exit status."""
+def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel, keeping: Channel) -> int:
+    """Serve one mount until it is gone or the supervisor says so; return the exit status.
+
+    What a successor needs goes over `keeping`, everything else over `channel`.
+    """
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     narrow_logging(spec.name)
     log = logging.getLogger(f"zarrfs.mount.{spec.name}")
-    keeper = Keeper(kept, channel)
+    keeper = Keeper(kept, keeping)
     end_predecessor(keeper.memory(ALIVE), log)
     # Clients wait, and what is made here lives as long as the mount: no cycles to look for.
     gc.disable()
@@ -139,9 +141,10 @@ def _mount(
         return None
 
     def tell(values: NegotiatedValues) -> None:
-        channel.send(Negotiated(asdict(values)))
+        keeper.note_negotiated(asdict(values))
 
     (descriptor,) = received.descriptors
+    keeper.connection = descriptor
     return adopt_filesystem(
         opened.vfs,
         spec.target,
@@ -247,7 +250,7 @@ class _Service:
                 # The supervisor was killed. The mount goes on without one.
                 self._log.warning("the supervisor is gone; serving on alone")
                 poll.unregister(self._channel)
-                self._looking = False  # there will be no successor
+                self._looking = False  # nobody starts a successor now
                 continue
             for descriptor in received.descriptors:
                 os.close(descriptor)

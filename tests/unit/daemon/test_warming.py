@@ -22,6 +22,9 @@ class Channel:
     def send(self, message, descriptors=()):
         return True
 
+    def receive(self):
+        return "stored"
+
 source, options = sys.argv[1:]
 spec = MountSpec(source, "/nowhere", options=parse_options([options]))
 warm_up([spec])
