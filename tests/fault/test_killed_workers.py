@@ -182,7 +182,7 @@ def test_without_resend_what_was_in_flight_fails_at_once(tmp_path: Path) -> None
         service.reload(above)
         pid = service.wait_until("b", "serving")["pid"]
         with ThreadPoolExecutor() as pool, stopping(stopped):
-            waiting = pool.submit(os.stat, tmp_path / "b/two")
+            waiting = pool.submit((tmp_path / "b/two").read_text)
             wait_for("the request to be read", lambda: in_flight_s(service, "b") > 0)
             os.kill(pid, signal.SIGKILL)
             with pytest.raises(ConnectionAbortedError):

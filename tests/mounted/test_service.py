@@ -239,6 +239,21 @@ def test_a_hung_worker_is_replaced_after_its_stacks_are_logged(folder: Path) -> 
         assert "was silent for" in log
 
 
+def test_a_hung_worker_hangs_nobody_who_asks(folder: Path) -> None:
+    """Questions that it does not read fill its socket, which holds a few hundred."""
+    with running(folder, config(f"{A}, hang_timeout: 10m", B)) as service:
+        service.wait_until_serving("a", "b")
+        pid = service.mount("a")["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(3000):
+                ask(service.socket, "report")
+            assert service.mount("a")["pid"] == pid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        service.kill_worker("b")
+
+
 def test_unmounted_by_somebody_else_it_stays_down(folder: Path) -> None:
     with running(folder, config(A, B)) as service:
         service.wait_until_serving("a", "b")

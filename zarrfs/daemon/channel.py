@@ -162,6 +162,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._send_flags = socket.MSG_NOSIGNAL
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -176,7 +177,7 @@ class Channel:
         data = json.dumps({"kind": type(message).__name__, **message._asdict()}).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
         try:
-            self._socket.sendmsg([data], rights if descriptors else [], socket.MSG_NOSIGNAL)
+            self._socket.sendmsg([data], rights if descriptors else [], self._send_flags)
         except OSError:
             return False
         return True
@@ -210,6 +211,10 @@ class Channel:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
+
+    def never_wait(self) -> None:
+        """Let `send` give up at once when the other end has much to read still."""
+        self._send_flags |= socket.MSG_DONTWAIT
 
     def limit_sending(self, seconds: float) -> None:
         """Let `send` give up when the other end does not read for so long."""

@@ -152,6 +152,7 @@ class Supervisor:
         for channel in theirs:
             channel.close()
         for channel in ours:
+            channel.never_wait()  # for a worker that hangs
             self._selector.register(channel, selectors.EVENT_READ, mount)
         return pid, *ours
 
