@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from zarrfs.daemon.options import MountOptions
-from zarrfs.errors import InvalidArgumentError, ReadOnlyError, ZarrfsError
+from zarrfs.errors import InvalidArgumentError, ReadOnlyError
 
 if TYPE_CHECKING:
     from zarrfs.daemon.mounting import MountSpec
@@ -140,15 +140,14 @@ def _open_zip(source: str, options: MountOptions, generation: Generation | None)
     cache_bytes = _zip_cache_bytes(options)
     if generation is None:
         return ZipBackend.open(source, read_only=True, cache_bytes=cache_bytes)
-    size_bytes = generation.size_bytes
-    try:
-        archive = Archive.open(generation.path, cache_bytes=cache_bytes, size_bytes=size_bytes)
-    except ZarrfsError as error:
-        error.subject = source  # rather than the descriptor's path
-        raise
-    backend = ZipBackend(archive)
-    backend.location = source
-    return backend
+    return ZipBackend(
+        Archive.open(
+            generation.path,
+            cache_bytes=cache_bytes,
+            size_bytes=generation.size_bytes,
+            shown_as=source,
+        )
+    )
 
 
 def _zip_cache_bytes(options: MountOptions) -> int:

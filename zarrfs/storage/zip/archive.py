@@ -48,18 +48,20 @@ class Archive:
         save_index: bool = True,
         index_folder: str | None = None,
         size_bytes: int | None = None,
+        shown_as: str | None = None,
         quiet: bool = False,
     ) -> Archive:
         """Open the archive at a path.
 
         `save_index` lets the index of a large archive be kept in the user's
         cache folder (or in `index_folder`), and used from there. With
-        `size_bytes` the archive ends there, whatever was appended since.
+        `size_bytes` the archive ends there, whatever was appended since. `shown_as`
+        is its name in messages, where `path` is that of a descriptor.
 
         Raises: PathNotFoundError, WrongKindError, DeniedError, CorruptError,
         UnsupportedError.
         """
-        file = ArchiveFile(path, size_bytes)
+        file = ArchiveFile(path, size_bytes, shown_as=shown_as)
         try:
             end = _locate(file)
             saved = _read_index(file, end, IndexCache(index_folder) if save_index else None)
@@ -71,7 +73,7 @@ class Archive:
             reason = f"{behind} bytes follow the archive and are no part of it"
             saved.problems.add(Problem(b"", reason))
         if not quiet:
-            saved.problems.log(path)
+            saved.problems.log(file.path)
         return cls(file, end, saved.index, saved.problems, cache_bytes)
 
     @property

@@ -36,16 +36,19 @@ class ArchiveFile:
     appended by commits.
     """
 
-    def __init__(self, path: str, size_bytes: int | None = None) -> None:
-        self.path = path
-        self.fd = _open(path)
+    def __init__(
+        self, path: str, size_bytes: int | None = None, *, shown_as: str | None = None
+    ) -> None:
+        """`shown_as` is what errors call it, where it is opened by a descriptor's path."""
+        self.path = shown_as or path
+        self.fd = _open(path, self.path)
         try:
             self.status = os.fstat(self.fd)
             if not stat.S_ISREG(self.status.st_mode):
-                raise WrongKindError(path, "not a regular file")
+                raise WrongKindError(self.path, "not a regular file")
             self.size_bytes = self.status.st_size if size_bytes is None else size_bytes
             if self.size_bytes > self.status.st_size:
-                raise CorruptError(path, "the archive was cut off")
+                raise CorruptError(self.path, "the archive was cut off")
             self._map = self._mapping()
         except BaseException:
             os.close(self.fd)
@@ -107,14 +110,14 @@ class ArchiveFile:
         os.close(self.fd)
 
 
-def _open(path: str) -> int:
+def _open(path: str, shown_as: str) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise PathNotFoundError(path) from error
+        raise PathNotFoundError(shown_as) from error
     except IsADirectoryError as error:
-        raise IsAFolderError(path) from error
+        raise IsAFolderError(shown_as) from error
     except PermissionError as error:
-        raise DeniedError(path) from error
+        raise DeniedError(shown_as) from error
     except OSError as error:
-        raise UnavailableError(path, os.strerror(error.errno or errno.EIO)) from error
+        raise UnavailableError(shown_as, os.strerror(error.errno or errno.EIO)) from error
