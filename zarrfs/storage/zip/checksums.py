@@ -58,3 +58,5 @@ except ImportError:
     pass
 else:
     crc32 = isal_zlib.crc32
+    if hasattr(isal_zlib, "crc32_combine"):  # not in every version
+        crc32_combine = isal_zlib.crc32_combine

@@ -80,6 +80,7 @@ def test_combined_checksums() -> None:
         first, second = noise(123, 1), noise(size, 2)
         combined = checksums._combine(zlib.crc32(first), zlib.crc32(second), size)
         assert combined == zlib.crc32(first + second) == checksums.crc32(first + second, 0)
+        assert checksums.crc32_combine(zlib.crc32(first), zlib.crc32(second), size) == combined
 
 
 def test_decompressed_entries_are_kept_while_they_fit(tmp_path: Path) -> None:
