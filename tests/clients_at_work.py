@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.service import wait_for
+
+
+def write_chunk(folder: Path, number: int) -> None:
+    """Write and read one of three chunks, in pieces and under another name first."""
+    part, final = folder / "chunk.partial", folder / f"chunk{number % 3}"
+    content = str(number).encode() * 5000
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    for start in range(0, len(content), 4096):
+        os.pwrite(descriptor, content[start : start + 4096], start)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    os.rename(part, final)
+    assert final.read_bytes() == content
 
 
 class Client:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients_at_work import Client
+from tests.clients_at_work import Client, write_chunk
 from tests.commands import ZARRFS, zarrfs
 from tests.mount_table import fuse_mounts_below, remove
 from tests.service import PATIENCE_S, ServiceRun, running, wait_for
@@ -81,15 +81,7 @@ def writing(root: Path) -> Callable[[], None]:
 
     def write() -> None:
         nonlocal count
-        part, final = root / "chunk.partial", root / f"chunk{count % 3}"
-        content = str(count).encode() * 5000
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        for start in range(0, len(content), 4096):
-            os.pwrite(descriptor, content[start : start + 4096], start)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        os.rename(part, final)
-        assert final.read_bytes() == content
+        write_chunk(root, count)
         with (root / "log").open("ab") as log:
             log.write(b"%d\n" % count)
         count += 1

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients_at_work import Client
+from tests.clients_at_work import Client, write_chunk
 from tests.service import ServiceRun, running, wait_for
 from zarrfs.daemon.control import ask
 
@@ -131,15 +131,7 @@ def test_writers(service: ServiceRun, name: str) -> None:
 
     def work() -> None:
         nonlocal lines
-        part, final = root / "chunk.partial", root / f"chunk{lines % 3}"
-        content = str(lines).encode() * 5000
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        for start in range(0, len(content), 4096):
-            os.pwrite(descriptor, content[start : start + 4096], start)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        os.rename(part, final)
-        assert final.read_bytes() == content
+        write_chunk(root, lines)
         os.write(held, b"%d\n" % lines)
         (root / "folder").mkdir()
         (root / "folder").rmdir()
