@@ -254,6 +254,24 @@ def test_a_hung_worker_hangs_nobody_who_asks(folder: Path) -> None:
         service.kill_worker("b")
 
 
+def test_a_worker_that_hangs_again_and_again_is_given_up(folder: Path) -> None:
+    with running(folder, config(f"{A}, hang_timeout: 1s", B)) as service:
+        service.wait_until_serving("a", "b")
+        stopped: set[int] = set()
+
+        def stopped_until_given_up() -> bool:
+            mount = service.mount("a")
+            if mount.get("state") == "serving" and mount["pid"] not in stopped:
+                os.kill(mount["pid"], signal.SIGSTOP)
+                stopped.add(mount["pid"])
+            return mount.get("state") == "given up"
+
+        wait_for("a to be given up", stopped_until_given_up, 90)
+        assert len(stopped) <= 6
+        wait_for("a to be unmounted", lambda: not is_mounted(folder / "a"))
+        assert (folder / "b/file").read_text() == "b"
+
+
 def test_unmounted_by_somebody_else_it_stays_down(folder: Path) -> None:
     with running(folder, config(A, B)) as service:
         service.wait_until_serving("a", "b")

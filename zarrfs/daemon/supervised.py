@@ -123,6 +123,7 @@ class SupervisedMount:
     _last_used_s: float = 0.0
     _stop_by_s: float = 0.0
     _useful: bool = False
+    _hung: bool = False
     _failure: str = ""
     _finished: bool = False
     _unmounted: bool = False
@@ -135,7 +136,7 @@ class SupervisedMount:
         """Start a worker, for a new mount or for one that is there already."""
         if self.pid is not None:
             return
-        self._failure, self._useful, self._renewing = "", False, False
+        self._failure, self._useful, self._hung, self._renewing = "", False, False, False
         self._finished, self._unmounted = False, False
         self.error = None
         self._enter(State.OPENING if self.kept.fuse is None else State.REPLACING, now_s)
@@ -282,6 +283,7 @@ class SupervisedMount:
         if silent_s < limit_s:
             return False
         if silent_s >= limit_s + _STACKS_GRACE_S:
+            self._hung = True
             self._kill()
         else:
             self._log.error(
@@ -373,7 +375,7 @@ class SupervisedMount:
             self._failed(f"the worker was lost{when} ({how})", now_s)
             return
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in _KILLED_FROM_OUTSIDE
-        useful = self._useful or (self.state is State.SERVING and killed)
+        useful = self._useful or (self.state is State.SERVING and killed and not self._hung)
         wait_s = self.history.died(now_s, useful=useful)
         if wait_s is None:
             self._log.error(
