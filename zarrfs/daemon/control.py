@@ -16,11 +16,16 @@ import json
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
-from zarrfs.daemon.runtime_folders import bound_sockets, find_files, make_way_for_socket
+from zarrfs.daemon.runtime_folders import (
+    bound_sockets,
+    find_files,
+    make_way_for_socket,
+    peer_uid,
+    sockets_of_mode,
+)
 from zarrfs.errors import UnavailableError, ZarrfsError
 
 Answer: TypeAlias = dict[str, Any]
@@ -30,7 +35,6 @@ Handler: TypeAlias = Callable[[dict[str, Any]], Answer | Later]
 
 _MAX_LINE_BYTES: Final = 1 << 20
 _CONNECT_LIMIT_S: Final = 10.0
-_PEER_CREDENTIALS: Final = struct.Struct("3i")
 _log = logging.getLogger("zarrfs.control")
 
 
@@ -59,15 +63,13 @@ class ControlServer:
         self._connections: dict[socket.socket, bytearray] = {}
         self._later: dict[socket.socket, Later] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        previous = os.umask(0o177)
         try:
             make_way_for_socket(path)
-            self._socket.bind(path)
+            with sockets_of_mode(0o600):
+                self._socket.bind(path)
         except (ZarrfsError, OSError):
             self._socket.close()
             raise
-        finally:
-            os.umask(previous)
         self._socket.listen(16)
         loop.listen(self._socket, self._accept)
 
@@ -97,10 +99,7 @@ class ControlServer:
                 self._take_on(self._socket.accept()[0])
 
     def _take_on(self, connection: socket.socket) -> None:
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
-        )
-        uid = _PEER_CREDENTIALS.unpack(credentials)[1]
+        uid = peer_uid(connection)
         if uid not in (0, os.geteuid()):
             _log.warning("user %d may not control this service", uid)
             connection.close()

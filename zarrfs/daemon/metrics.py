@@ -12,7 +12,6 @@ Source: Prometheus documentation, "Metric and label naming" (base units,
 from __future__ import annotations
 
 import http.server
-import os
 import socket
 import socketserver
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +27,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from zarrfs.daemon.runtime_folders import make_way_for_socket
+from zarrfs.daemon.runtime_folders import make_way_for_socket, sockets_of_mode
 from zarrfs.errors import UnavailableError
 
 Status = Callable[[], list[dict[str, Any]]]
@@ -180,11 +179,8 @@ def _make_server(
 ) -> socketserver.BaseServer:
     if path is not None:
         make_way_for_socket(path)
-        previous = os.umask(0o117)
-        try:
+        with sockets_of_mode(0o660):
             return _UnixServer(path, handler)
-        finally:
-            os.umask(previous)
     host, _, port = (listen or "").rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
 

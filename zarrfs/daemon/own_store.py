@@ -26,7 +26,7 @@ from zarrfs.daemon.channel import Channel, Claim, Forget, Granted, Keep, Refused
 from zarrfs.daemon.kept import Kept, sort_by_mount
 from zarrfs.daemon.process_name import STORE, name_process
 from zarrfs.daemon.restarts import RestartHistory
-from zarrfs.daemon.runtime_folders import remove_socket_of, runtime_folder
+from zarrfs.daemon.runtime_folders import remove_socket_of, runtime_folder, sockets_of_mode
 from zarrfs.errors import ZarrfsError
 
 _ANSWER_LIMIT_S: Final = 10.0
@@ -240,18 +240,16 @@ def _listen(path: str) -> socket.socket:
     """Listen at a path, in place of whoever did before."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     temporary = f"{path}.{os.getpid()}"
-    previous = os.umask(0o177)
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        listener.bind(temporary)
+        with sockets_of_mode(0o600):
+            listener.bind(temporary)
         listener.listen(4)
         os.rename(temporary, path)
     except BaseException:
         listener.close()
         raise
-    finally:
-        os.umask(previous)
     return listener
 
 

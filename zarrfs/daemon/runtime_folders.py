@@ -16,10 +16,14 @@ import os
 import re
 import socket
 import stat
+import struct
+from collections.abc import Iterator
 from typing import Final
 
 from zarrfs.errors import BusyError, DeniedError, ExistsError
 
+_PEER_CREDENTIALS: Final = struct.Struct("3i")
+"""struct ucred: pid, uid, gid."""
 _OUR_SOCKET: Final = re.compile(r"/zarrfs/[0-9]+\.sock$")
 
 
@@ -97,6 +101,24 @@ def make_way_for_socket(path: str) -> None:
             os.unlink(path)
             return
     raise BusyError(path, "another process answers there")
+
+
+@contextlib.contextmanager
+def sockets_of_mode(mode: int) -> Iterator[None]:
+    """Have sockets that are bound meanwhile made with a mode. Of the whole process."""
+    previous = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(previous)
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return whose process is at the other end. Source: SO_PEERCRED in unix(7)."""
+    size = _PEER_CREDENTIALS.size
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    uid: int = _PEER_CREDENTIALS.unpack(credentials)[1]
+    return uid
 
 
 def _own_folder() -> str:

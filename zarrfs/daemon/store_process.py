@@ -8,7 +8,7 @@ is taken down in the end, rather than left to hang.
 
 One thread. SIGTERM is for a store that waits: it takes everything down.
 
-Source: SO_PEERCRED in unix(7), pidfd_open(2).
+Source: pidfd_open(2).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import time
 from typing import Final
 
@@ -29,6 +28,7 @@ from zarrfs.daemon.left_mounts import take_down
 from zarrfs.daemon.notify import Notifier
 from zarrfs.daemon.predecessor import is_alive
 from zarrfs.daemon.restarts import RestartHistory
+from zarrfs.daemon.runtime_folders import peer_uid
 
 GRACE_S: Final = 60.0
 """How long a mount that nobody serves waits for a supervisor."""
@@ -37,7 +37,6 @@ _EXIT_LIMIT_S: Final = 5.0
 _USEFUL_S: Final = 1.0
 """A supervisor that lived so long was not killed by what it does itself."""
 _CLAIM_LIMIT_S: Final = 5.0
-_PEER_CREDENTIALS: Final = struct.Struct("3i")
 
 _log = logging.getLogger("zarrfs.store")
 
@@ -176,15 +175,12 @@ class StoreProcess:
 
     def _admit(self) -> None:
         connection, _ = self._listener.accept()
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
-        )
         channel = Channel(connection)
         try:
             received = channel.receive(_CLAIM_LIMIT_S)
         except TimeoutError:
             received = None
-        is_ours = _PEER_CREDENTIALS.unpack(credentials)[1] == os.geteuid()
+        is_ours = peer_uid(connection) == os.geteuid()
         if received is None or not isinstance(received.message, Claim) or not is_ours:
             channel.close()
         elif self._supervisor is not None:
