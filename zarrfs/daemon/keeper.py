@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from zarrfs.daemon.channel import Channel, Forget, Keep, Negotiated
-from zarrfs.daemon.kept import FUSE
+from zarrfs.daemon.kept import FUSE, is_unmounted
 
 _LOOK_S: Final = 1.0
 _log = logging.getLogger("zarrfs.worker")
@@ -74,8 +73,4 @@ class Keeper:
 
     def _is_unmounted(self) -> bool:
         """Whether nobody will ask again, so that nothing need outlive this worker."""
-        if self.connection is None:
-            return True
-        poll = select.poll()
-        poll.register(self.connection, 0)
-        return bool(poll.poll(0))
+        return self.connection is None or is_unmounted(self.connection)

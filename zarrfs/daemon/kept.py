@@ -110,12 +110,8 @@ class Kept:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the mount was taken down: the kernel then reports POLLERR."""
-        if self.fuse is None:
-            return False
-        poll = select.poll()
-        poll.register(self.fuse, select.POLLIN)
-        return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
+        """Whether the mount was taken down."""
+        return self.fuse is not None and is_unmounted(self.fuse)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Keep plain values in a memfd: a line of JSON each time, the last one counts.
@@ -138,6 +134,13 @@ class Kept:
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
+
+
+def is_unmounted(connection: int) -> bool:
+    """Whether a mount was taken down: the kernel then reports POLLERR for its descriptor."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return any(events & (select.POLLERR | select.POLLNVAL) for _, events in poll.poll(0))
 
 
 def sort_by_mount(stored: Iterable[tuple[str, int]], store: DescriptorStore) -> dict[str, Kept]:
