@@ -145,8 +145,9 @@ class Service:
 
     def _close_descriptors(self) -> None:
         """In a child that serves no mount."""
-        for kept in (*self._left.values(), *(m.kept for m in self.supervisor.mounts.values())):
+        for kept in self._left.values():
             kept.release()
+        self.supervisor.close_descriptors_of(self.supervisor.mounts.values())
 
     def _turned(self) -> None:
         self._tell_when_ready()

@@ -173,7 +173,7 @@ class Supervisor:
             self._wakeup_reader.close()
             self._wakeup_writer.close()
             others = (other for other in self.mounts.values() if other is not mount)
-            self._close_descriptors_of(others)
+            self.close_descriptors_of(others)
             status = self._run_worker(mount.spec, dict(mount.kept.descriptors), *theirs)
         except BaseException:
             logging.getLogger("zarrfs.worker").exception("worker of %s failed", mount.spec.name)
@@ -182,13 +182,12 @@ class Supervisor:
             os._exit(status)
 
     @staticmethod
-    def _close_descriptors_of(mounts: Iterable[SupervisedMount]) -> None:
+    def close_descriptors_of(mounts: Iterable[SupervisedMount]) -> None:
         """In a child: a copy of a connection would keep that mount from ending."""
         for mount in mounts:
             for channel in mount.channels:
                 channel.close()
-            for descriptor in mount.kept.descriptors.values():
-                os.close(descriptor)
+            mount.kept.release()
 
     def drop_channel(self, channel: Channel) -> None:
         self._selector.unregister(channel)
@@ -204,7 +203,7 @@ class Supervisor:
             status = 0
             try:
                 signal.set_wakeup_fd(-1)
-                self._close_descriptors_of(self.mounts.values())
+                self.close_descriptors_of(self.mounts.values())
                 try:
                     self._mounter.unmount(mount.spec.target, lazy=False)
                 except Exception:
