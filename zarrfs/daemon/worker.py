@@ -60,7 +60,6 @@ from zarrfs.daemon.mounting import (
 from zarrfs.daemon.mounting_table import mounted_at
 from zarrfs.daemon.predecessor import end_predecessor
 from zarrfs.daemon.references import TellsReferences
-from zarrfs.daemon.sources import MEMORY, is_memory
 from zarrfs.daemon.statistics import summarised
 from zarrfs.errors import BusyError, ZarrfsError
 from zarrfs.storage.backend import Caches, WritesLater
@@ -108,22 +107,9 @@ def run_worker(spec: MountSpec, kept: Mapping[str, int], channel: Channel, keepi
     service = _Service(
         *(opened, mount, channel, log),
         beat_s=beat_s,
-        kind=_kind_of(spec),
         unmounts=not picks_native(spec.options),
     )
     return service.run()
-
-
-def _kind_of(spec: MountSpec) -> str:
-    """Return the backend's name, for who watches; empty when the source has gone meanwhile."""
-    from zarrfs.storage import registry
-
-    if is_memory(spec.source, spec.kind):
-        return MEMORY
-    try:
-        return registry.canonical_name(spec.kind or registry.infer(spec.source))
-    except ZarrfsError:
-        return ""
 
 
 def _mount(
@@ -189,14 +175,12 @@ class _Service:
         log: logging.Logger,
         *,
         beat_s: float,
-        kind: str,
         unmounts: bool,
     ) -> None:
         """`unmounts` says whether the mount ends by the worker's own hand."""
         self._unmounts = unmounts
         self._unmounting = False
         self._beat_s = beat_s
-        self._kind = kind
         self._opened = opened
         self._mount = mount
         self._channel = channel
@@ -348,8 +332,8 @@ class _Service:
             return {}
         values = asdict(counters.snapshot())
         values["requests"] = sum(values["operations"].values())
-        values["type"] = self._kind
         backend = self._opened.storage.backend
+        values["type"] = backend.kind
         if isinstance(backend, Caches):
             hits, misses, held_bytes = backend.cache_stats()
             values["cache"] = {"hits": hits, "misses": misses, "bytes": held_bytes}
