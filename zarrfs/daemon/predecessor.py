@@ -6,7 +6,7 @@ them may still be in the middle of a rename, or even be serving. Each worker
 therefore locks a memfd that is kept with the mount. The lock goes when the last
 thread of its process has ended, and tells whose it is.
 
-Source: F_SETLKW and F_GETLK in fcntl(2); l_pid is 0 in another PID namespace.
+Source: pidfd_open(2); F_SETLKW and F_GETLK in fcntl(2); l_pid is 0 in another PID namespace.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import select
 import signal
 import struct
 from typing import Final
@@ -32,11 +33,25 @@ def end_predecessor(descriptor: int, log: logging.Logger) -> None:
     _, pid = _lock_on(descriptor)
     if pid > 0:
         log.warning("worker %d of an earlier run is still there; it is killed", pid)
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        _kill_and_wait(pid)
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
+
+
+def _kill_and_wait(pid: int) -> None:
+    """End a process; its other locks, an archive's for instance, go only as it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def is_alive(descriptor: int) -> bool:
