@@ -166,6 +166,7 @@ def test_stop_unmounts_and_keeps_nothing(systemd: Systemd) -> None:
 
 
 def test_an_instance_serves_a_file_of_its_own(systemd: Systemd) -> None:
+    systemd.systemctl("stop", UNIT)  # whose mounts are not in question here
     srv = systemd.root / "srv"
     (srv / "etc/climate.yaml").write_text(CONFIG.replace("/folder", "/other"))
     (srv / "etc/any.yaml").write_text(
